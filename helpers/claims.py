@@ -1,0 +1,90 @@
+"""A claim is a statement the book makes, checked by the cell that makes it.
+
+Introduced in: concepts/learning_from_data
+"""
+
+import json
+import math
+import operator
+import os
+
+RELATIONS = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+}
+
+
+class ClaimError(AssertionError):
+    """A statement of the book that its own numbers do not support."""
+
+
+def claim(statement, value, relation, bound, *, stand_in=False):
+    """Check one statement and print one line; raise if the statement is false.
+
+    statement: str, what the book claims, in words
+    value: finite number that was measured (Python, NumPy or Keras scalar)
+    relation: one of ">", ">=", "<", "<=", "=="
+    bound: finite number; leave room for another processor, not for being wrong
+    stand_in: True if the data set is a stand-in for one that could not be fetched
+        and the statement holds for the real one only; then nothing is checked, and
+        the line says so
+    Returns: None
+    Raises: ClaimError if the statement is false;
+        ValueError if the value or bound is not one finite number, the relation is
+        unknown or the statement is empty
+    Introduced in: concepts/learning_from_data
+    """
+    if not isinstance(statement, str) or not statement.strip():
+        raise ValueError(f"a claim needs its statement in words, got {statement!r}")
+    if relation not in RELATIONS:
+        raise ValueError(
+            f"unknown relation {relation!r} in the claim {statement!r}: "
+            f"use one of {' '.join(RELATIONS)}"
+        )
+    if stand_in:
+        print(f"skipped (stand-in data): {statement}")
+        return
+    value, bound = _number(value, "value"), _number(bound, "bound")
+    holds = RELATIONS[relation](value, bound)
+    _record(statement, value, relation, bound, holds)
+    line = f"{statement}: {value:.4g} {relation} {bound:.4g}"
+    if not holds:
+        raise ClaimError(f"claim is false: {line}")
+    print(f"claim holds: {line}")
+
+
+def _number(value, name):
+    """The value as a float; an array is no number, and NaN proves nothing."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        shape = getattr(value, "shape", None)
+        got = f"an array of shape {shape}" if shape else repr(value)
+        raise ValueError(
+            f"the {name} of a claim is one number, got {got}: "
+            "reduce it first, for example with .mean() or .max()"
+        ) from error
+    if not math.isfinite(number):
+        raise ValueError(
+            f"the {name} of a claim is a finite number, got {number}: "
+            "look for an empty mean, a division by zero or a diverged training"
+        )
+    return number
+
+
+def _record(statement, value, relation, bound, holds):
+    """Append the claim to the file that `make seeds` names, if there is one."""
+    path = os.environ.get("HEALTHBOOK_CLAIMS")
+    if path:
+        row = dict(
+            statement=statement,
+            value=value,
+            relation=relation,
+            bound=bound,
+            holds=bool(holds),
+        )
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,0 +1,1 @@
+"""Data sets of the book, one loader each."""

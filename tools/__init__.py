@@ -1,0 +1,1 @@
+"""What turns the sources of the book into its products. See CONTRIBUTING.md."""

@@ -1,0 +1,121 @@
+"""Build the HTML book: run what changed, render, export, say where it is."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+
+from tools import chapters, colab, run
+from tools.chapters import BUILD, HTML, ROOT
+
+CACHE = BUILD / ".jupyter_cache"  # where myst-nb looks for executed notebooks
+DOCTREES = BUILD / ".doctrees"
+
+
+def build():
+    """Build the book; every failure ends the process with a message."""
+    start = time.monotonic()
+    _forget_stale()
+    paths, cache = chapters.notebooks(), get_cache(str(CACHE))
+    changed = [path for path in paths if _record(cache, path) is None]
+    print(f"Running {len(changed)} of {len(paths)} notebooks", flush=True)
+    if changed:
+        run.stop_at_failure(run.execute(changed, done=lambda r: _keep(cache, r)))
+    lost = [chapters.name(path) for path in paths if _record(cache, path) is None]
+    if lost:  # else myst-nb would quietly run them again
+        sys.exit(f"These notebooks ran and are not in the cache: {lost}")
+    _render()
+    colab.export()
+    _report(cache, paths, time.monotonic() - start)
+
+
+def _digest(files, *texts):
+    digest = hashlib.sha256(repr(texts).encode())
+    for file in sorted(files):
+        digest.update(f"\0{file.relative_to(ROOT).as_posix()}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _data():
+    """Names and sizes of the files a chapter may read, and the data settings."""
+    mirror = os.environ.get("HEALTHBOOK_DATA")
+    files = sorted(os.scandir(mirror), key=lambda f: f.name) if mirror else []
+    settings = {k: v for k, v in os.environ.items() if k.startswith("HEALTHBOOK_")}
+    return settings, [(file.name, file.stat().st_size) for file in files]
+
+
+def _forget_stale():
+    """Drop results and pages that were made from something that has changed.
+
+    The cache knows a notebook by its code alone. What the code calls is the key
+    here: helpers, lock, Python and data for the results; in addition the
+    configuration for the pages, which Sphinx rereads only if their own file changed.
+    """
+    helpers = (ROOT / "helpers").rglob("*.py")
+    results = _digest([*helpers, ROOT / "requirements.txt"], sys.version, _data())
+    look = [p for p in (ROOT / "book").rglob("*") if p.suffix in (".css", ".js", ".html", ".bib")]
+    look += [ROOT / "_config.yml", ROOT / "_toc.yml", ROOT / "tools" / "html.py"]
+    pages = _digest(look, results)
+    if _stamp("results") != results:
+        shutil.rmtree(CACHE, ignore_errors=True)
+    if _stamp("pages") != pages:
+        shutil.rmtree(DOCTREES, ignore_errors=True)
+        shutil.rmtree(HTML, ignore_errors=True)
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "results.key").write_text(results)
+    (BUILD / "pages.key").write_text(pages)
+
+
+def _stamp(name):
+    file = BUILD / f"{name}.key"
+    return file.read_text() if file.exists() else None
+
+
+def _record(cache, path):
+    try:
+        return cache.match_cache_notebook(chapters.read(path))
+    except KeyError:
+        return None
+
+
+def _keep(cache, done):
+    done.notebook.metadata.kernelspec = chapters.KERNELSPEC  # part of the cache's key
+    bundle = CacheBundleIn(
+        done.notebook,
+        str(done.path),
+        data={"execution_seconds": done.seconds, "memory": done.memory},
+    )
+    cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def _render():
+    """Jupyter Book, with every warning an error and its exit code kept."""
+    program = "from jupyter_book.cli.main import main; main()"
+    command = ["build", str(ROOT), "-W", "--keep-going"]
+    code = subprocess.call([sys.executable, "-c", program, *command], cwd=ROOT)
+    if code:
+        # Sphinx says a page's warnings only when it reads the page: make it reread
+        shutil.rmtree(DOCTREES, ignore_errors=True)
+        sys.exit(f"\nThe pages were not built (exit code {code}): see the warnings above.")
+
+
+def _report(cache, paths, seconds):
+    width = max(len(chapters.name(path)) for path in paths)
+    print(f"\n{'chapter':{width}}  seconds  peak memory")
+    for path in paths:
+        data = _record(cache, path).data
+        took, memory = data["execution_seconds"], data["memory"] / 1e6
+        print(f"{chapters.name(path):{width}}  {took:7.1f}  {memory:8.0f} MB")
+    print(f"\nBuilt in {seconds:.1f} s: {(HTML / 'index.html').as_uri()}")
+
+
+def executed(path):
+    """The notebook with the outputs of its last build; build first."""
+    _, notebook = get_cache(str(CACHE)).merge_match_into_notebook(chapters.read(path))
+    return notebook

@@ -1,0 +1,3 @@
+"""Colab export."""
+def export():
+    pass

@@ -1,0 +1,32 @@
+"""Everything that must hold before a change lands, the quick steps first."""
+
+import subprocess
+import sys
+import time
+
+from tools import run
+from tools.chapters import ROOT
+
+PYTEST = [sys.executable, "-m", "pytest", "-q"]
+STEPS = {
+    "lint": [sys.executable, "-m", "ruff", "check", "."],
+    "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
+    "unit tests and notebook rules": [*PYTEST, "tests", "-m", "not built"],
+    "every cell of every notebook": [
+        *[*PYTEST, "--nbval", "book", "-n", "2", "--dist", "loadfile", "-v"],
+        *["-W", "default"],
+    ],
+    "the book": [sys.executable, "-m", "tools", "book"],
+    "the built pages and exports": [*PYTEST, "tests", "-m", "built", "-v", "-rs"],
+}
+
+
+def test():
+    """Run the steps; stop at the first that fails, and say which."""
+    for number, (title, command) in enumerate(STEPS.items(), start=1):
+        print(f"\n== {number}/{len(STEPS)} {title}", flush=True)
+        start = time.monotonic()
+        code = subprocess.call(command, cwd=ROOT, env=run.environment())
+        print(f"== {title}: {time.monotonic() - start:.0f} s", flush=True)
+        if code:
+            sys.exit(f"\nFailed at step {number}/{len(STEPS)}: {title}")
