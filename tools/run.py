@@ -101,6 +101,7 @@ async def _one(path, more, allow_errors):
         notebook,
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
+        record_timing=False,  # times in cell metadata would be part of the cache key
         allow_errors=allow_errors,
         resources={"metadata": {"path": str(path.parent)}},
     )
