@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 BLUE, ORANGE, GREEN, PINK, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
-MARKERS = ("o", "s", "^", "D")
 STYLES = ("-", "--", "-.", ":")
 
 plt.rcParams.update(
@@ -79,43 +78,30 @@ def learning_curves(ax, curves, *, ylabel):
     return ax
 
 
-def dots(ax, groups, *, reference, reference_label, xlabel):
-    """Draw one row of dots a group, and a reference line through all rows.
+def intervals(ax, rows, *, xlabel):
+    """Draw one row an entry: an estimate as a dot, its interval as a bar.
 
     ax: matplotlib Axes
-    groups: dict of label (str) to values, each of shape (n,), n of 1 or more; the
-        first entry is the top row; four entries at most
-    reference: float, where the line stands, in the unit of the values
-    reference_label: str, what the line is
-    xlabel: str, name and unit of the values
+    rows: dict of label (str) to (low, estimate, high), in one unit; the first entry
+        is the top row
+    xlabel: str, name and unit of the estimates
     Returns: the Axes
-    Raises: ValueError if there are no groups, more than four, or one is empty
+    Raises: ValueError if there are no rows or an estimate lies outside its interval
     Introduced in: concepts/learning_from_data
     """
-    if not 1 <= len(groups) <= len(MARKERS):
-        raise ValueError(
-            f"dots draws one to {len(MARKERS)} groups, got {len(groups)}: "
-            "use more axes, side by side"
-        )
-    for row, (label, values) in enumerate(groups.items()):
-        values = np.atleast_1d(np.asarray(values, dtype=float))
-        if values.ndim != 1 or values.size == 0:
+    if not rows:
+        raise ValueError("intervals needs at least one row, got an empty dict")
+    for place, (label, row) in enumerate(rows.items()):
+        low, estimate, high = map(float, row)
+        if not low <= estimate <= high:
             raise ValueError(
-                f"the group {label!r} needs shape (n,) with one value or more, "
-                f"got {values.shape}"
+                f"the row {label!r} needs low <= estimate <= high, "
+                f"got {low:.4g}, {estimate:.4g}, {high:.4g}"
             )
-        spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else 0.0
-        ax.plot(values, row + spread, MARKERS[row], alpha=0.7, clip_on=False)
-    ax.axvline(reference, color=BLACK, linestyle="--", linewidth=1.2)
-    ax.set_ylim(len(groups) - 0.4, -0.9)
-    ax.annotate(
-        reference_label,
-        (reference, -0.9),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-    )
-    ax.set_yticks(range(len(groups)), groups)
+        ax.plot([low, high], [place, place], "-", color=BLUE, linewidth=2.5)
+        ax.plot(estimate, place, "o", color=BLUE, markersize=7)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel(xlabel)

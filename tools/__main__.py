@@ -11,10 +11,13 @@ from tools import chapters, run
 def format_sources():
     """Bring code and notebooks into their one form."""
     for command in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
-        subprocess.check_call([sys.executable, "-m", "ruff", *command, str(chapters.ROOT)])
+        subprocess.check_call(
+            [sys.executable, "-m", "ruff", *command, str(chapters.ROOT)]
+        )
     for path in sorted((chapters.ROOT / "book").rglob("*.ipynb")):
-        before, after = path.read_text(encoding="utf-8"), chapters.text(
-            chapters.formatted(chapters.read(path))
+        before, after = (
+            path.read_text(encoding="utf-8"),
+            chapters.text(chapters.formatted(chapters.read(path))),
         )
         if before != after:
             path.write_text(after, encoding="utf-8", newline="\n")
@@ -31,7 +34,10 @@ def promises(names):
         place = done.path.relative_to(chapters.ROOT).as_posix()
         sys.stdout.writelines(
             difflib.unified_diff(
-                before.splitlines(keepends=True), after.splitlines(keepends=True), place, place
+                before.splitlines(keepends=True),
+                after.splitlines(keepends=True),
+                place,
+                place,
             )
         )
         done.path.write_text(after, encoding="utf-8", newline="\n")
@@ -48,7 +54,9 @@ def main():
         ("seeds", "run claims under five seeds"),
     ):
         sub = commands.add_parser(command, help=text)
-        sub.add_argument("chapters", nargs="*", help="for example concepts/learning_from_data")
+        sub.add_argument(
+            "chapters", nargs="*", help="for example concepts/learning_from_data"
+        )
     arguments = parser.parse_args()
     if arguments.command == "book":
         from tools import book

@@ -59,7 +59,11 @@ def _forget_stale():
     """
     helpers = (ROOT / "helpers").rglob("*.py")
     results = _digest([*helpers, ROOT / "requirements.txt"], sys.version, _data())
-    look = [p for p in (ROOT / "book").rglob("*") if p.suffix in (".css", ".js", ".html", ".bib")]
+    look = [
+        p
+        for p in (ROOT / "book").rglob("*")
+        if p.suffix in (".css", ".js", ".html", ".bib")
+    ]
     look += [ROOT / "_config.yml", ROOT / "_toc.yml", ROOT / "tools" / "html.py"]
     pages = _digest(look, results)
     if _stamp("results") != results:
@@ -102,7 +106,9 @@ def _render():
     if code:
         # Sphinx says a page's warnings only when it reads the page: make it reread
         shutil.rmtree(DOCTREES, ignore_errors=True)
-        sys.exit(f"\nThe pages were not built (exit code {code}): see the warnings above.")
+        sys.exit(
+            f"\nThe pages were not built (exit code {code}): see the warnings above."
+        )
 
 
 def _report(cache, paths, seconds):

@@ -45,7 +45,9 @@ def notebooks(root=ROOT):
 def chosen(chapters):
     """The notebooks with these names, all of them if there are none."""
     found = {name(path): path for path in notebooks()}
-    wanted = [chapter.removesuffix(".ipynb").removeprefix("book/") for chapter in chapters]
+    wanted = [
+        chapter.removesuffix(".ipynb").removeprefix("book/") for chapter in chapters
+    ]
     for chapter in wanted:
         if chapter not in found:
             raise SystemExit(f"no chapter {chapter!r}; there are: {', '.join(found)}")
@@ -116,7 +118,11 @@ def formatted(notebook):
         }
     )
     for number, cell in enumerate(notebook.cells):
-        kept = {key: cell.metadata[key] for key in ("mystnb", "tags") if cell.metadata.get(key)}
+        kept = {
+            key: cell.metadata[key]
+            for key in ("mystnb", "tags")
+            if cell.metadata.get(key)
+        }
         if "solution" in kept.get("tags", []) and "hide-cell" not in kept["tags"]:
             kept["tags"] = [*kept["tags"], "hide-cell"]
         cell.metadata = nbformat.from_dict(kept)

@@ -4,6 +4,8 @@ Standard library only, and written so that any Python can read it: the first thi
 it does is to refuse, in one sentence, a Python that the book cannot use.
 """
 
+from __future__ import print_function
+
 import hashlib
 import os
 import subprocess
@@ -12,8 +14,8 @@ import time
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.exit(
-        "The book needs Python 3.11, 3.12 or 3.13, and this is Python %d.%d: "
-        "name another, for example  make book PYTHON=python3.12" % sys.version_info[:2]
+        "The book needs Python 3.11, 3.12 or 3.13, and this is Python {0}.{1}: name "
+        "another, for example  make book PYTHON=python3.12".format(*sys.version_info)
     )
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -42,7 +44,9 @@ def main():
     if installed() == wanted:
         return
     start = time.monotonic()
-    print("Installing into .venv (about 3 GB; a few minutes the first time)", flush=True)
+    print(
+        "Installing into .venv (about 3 GB; a few minutes the first time)", flush=True
+    )
     subprocess.check_call([sys.executable, "-m", "venv", "--clear", VENV])
     scripts = "Scripts" if os.name == "nt" else "bin"
     pip = [os.path.join(VENV, scripts, "python"), "-m", "pip", "install", "--compile"]
@@ -53,7 +57,7 @@ def main():
     )
     with open(STAMP, "w") as file:
         file.write(wanted)
-    print("Installed in %.0f s" % (time.monotonic() - start), flush=True)
+    print("Installed in {:.0f} s".format(time.monotonic() - start), flush=True)
 
 
 if __name__ == "__main__":
@@ -61,8 +65,8 @@ if __name__ == "__main__":
         main()
     except subprocess.CalledProcessError as error:
         sys.exit(
-            "Installing failed (see above). Check the network and the free disk space, "
-            "then run the same command again.\n  %s" % " ".join(map(str, error.cmd))
+            "Installing failed (see above): {0}\nCheck the network and the free disk "
+            "space, then run the same command again.".format(" ".join(error.cmd))
         )
     except KeyboardInterrupt:
         sys.exit("\nInterrupted; run the same command again to go on.")

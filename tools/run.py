@@ -86,12 +86,17 @@ async def _all(paths, environments, allow_errors, done):
                 failed.set()
                 print(f"{head} FAILED after {run.seconds:.1f} s", flush=True)
             else:
-                print(f"{head} {run.seconds:.1f} s, {run.memory / 1e6:.0f} MB", flush=True)
+                print(
+                    f"{head} {run.seconds:.1f} s, {run.memory / 1e6:.0f} MB", flush=True
+                )
                 if done:
                     done(run)
             return run
 
-    jobs = [one(k + 1, *pair) for k, pair in enumerate(zip(paths, environments, strict=True))]
+    jobs = [
+        one(k + 1, *pair)
+        for k, pair in enumerate(zip(paths, environments, strict=True))
+    ]
     return [run for run in await asyncio.gather(*jobs) if run]
 
 
@@ -145,7 +150,8 @@ def _failure(path, notebook, failure, log):
     elif isinstance(failure, CellTimeoutError):
         error = f"the cell ran longer than {CELL_TIMEOUT} s"
     else:
-        error = f"the kernel died (out of memory?); its last words are in {log.relative_to(chapters.ROOT)}"
+        words = log.relative_to(chapters.ROOT)
+        error = f"the kernel died (out of memory?); its last words: {words}"
     place = path.relative_to(chapters.ROOT).as_posix()
     return f"notebook {place}\ncell     {cell.id!r}\nerror    {error}"
 

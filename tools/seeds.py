@@ -47,12 +47,18 @@ def _line(statement, rows):
     values = "  ".join(f"{c['value']:8.4g}" if c else "       –" for c in made)
     bounds = sorted({f"{c['relation']} {c['bound']:.4g}" for c in made if c})
     good = all(c and c["holds"] for c in made)
-    print(f"  {'holds' if good else 'FALSE'}  {values}   {', '.join(bounds):12} {statement}")
+    print(
+        f"  {'holds' if good else 'FALSE'}  {values}   "
+        f"{', '.join(bounds):12} {statement}"
+    )
     return good
 
 
 def _errors(notebook):
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if output.output_type == "error" and "raises-exception" not in chapters.tags(cell):
+            if (
+                output.output_type == "error"
+                and "raises-exception" not in chapters.tags(cell)
+            ):
                 yield cell.id, f"{output.ename}: {output.evalue}"

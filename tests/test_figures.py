@@ -1,0 +1,86 @@
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from helpers import figures
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def contrast_on_white(color):
+    """WCAG 2 contrast ratio of a colour on white."""
+    channels = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in to_rgb(color)
+    ]
+    return 1.05 / (np.dot([0.2126, 0.7152, 0.0722], channels) + 0.05)
+
+
+@pytest.mark.parametrize("color", plt.rcParams["axes.prop_cycle"].by_key()["color"])
+def test_every_colour_of_the_cycle_is_seen_on_white(color):
+    assert contrast_on_white(color) >= 3
+
+
+def test_axes_side_by_side_share_their_scale():
+    left, right = figures.axes(2)
+    left.plot([0, 9])
+    assert right.get_ylim() == left.get_ylim()
+
+
+def test_learning_curves_are_labelled_directly_and_count_epochs_from_one():
+    ax = figures.axes()
+    assert (
+        figures.learning_curves(ax, {"a": [3, 2, 1], "b": [4, 3, 3]}, ylabel="loss")
+        is ax
+    )
+    assert [t.get_text() for t in ax.texts] == ["a", "b"]
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
+    assert list(ax.lines[0].get_xdata()) == [1, 2, 3]
+    assert ax.get_legend() is None
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        ({}, "one to 4 curves, got 0"),
+        ({str(k): [1, 2] for k in range(5)}, "one to 4 curves, got 5"),
+        ({"short": [1]}, r"'short' needs shape \(n_epochs,\).*got \(1,\)"),
+        ({"square": np.ones((2, 2))}, r"got \(2, 2\)"),
+    ],
+)
+def test_learning_curves_refuses_what_it_cannot_draw(curves, message):
+    with pytest.raises(ValueError, match=message):
+        figures.learning_curves(figures.axes(), curves, ylabel="loss")
+
+
+def test_intervals_put_the_first_row_on_top():
+    ax = figures.axes()
+    rows = {"first": (0.1, 0.2, 0.4), "second": (0.5, 0.5, 0.5)}
+    assert figures.intervals(ax, rows, xlabel="risk") is ax
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
+    low, high = ax.get_ylim()
+    assert low > high  # row 0 above row 1
+    assert list(ax.lines[0].get_xdata()) == [0.1, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({}, "at least one row"),
+        ({"out": (0.2, 0.1, 0.4)}, "'out' needs low <= estimate <= high"),
+        ({"nan": (0.2, float("nan"), 0.4)}, "'nan' needs low <= estimate <= high"),
+    ],
+)
+def test_intervals_refuses_an_estimate_outside_its_interval(rows, message):
+    with pytest.raises(ValueError, match=message):
+        figures.intervals(figures.axes(), rows, xlabel="risk")
