@@ -80,7 +80,10 @@ def report():
     """
     print(f"python       {platform.python_version()} on {platform.platform()}")
     for package in PACKAGES:
-        print(f"{package:12} {metadata.version(package)}")
+        try:
+            print(f"{package:12} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            print(f"{package:12} not installed")
     print(f"device       {device()}")
 
 

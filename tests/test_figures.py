@@ -49,6 +49,14 @@ def test_learning_curves_are_labelled_directly_and_count_epochs_from_one():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
 
 
+def test_labels_of_curves_that_end_together_stay_apart():
+    ax = figures.axes()
+    figures.learning_curves(ax, {"a": [3, 1], "b": [2, 1]}, ylabel="loss")
+    ax.figure.canvas.draw()
+    lower, upper = (text.get_window_extent() for text in ax.texts)
+    assert lower.y1 <= upper.y0
+
+
 @pytest.mark.parametrize(
     ("curves", "message"),
     [
@@ -84,3 +92,29 @@ def test_intervals_put_the_first_row_on_top():
 def test_intervals_refuses_an_estimate_outside_its_interval(rows, message):
     with pytest.raises(ValueError, match=message):
         figures.intervals(figures.axes(), rows, xlabel="risk")
+
+
+def test_dots_keep_equal_values_apart_and_name_the_reference():
+    ax = figures.axes()
+    groups = {"top": [0.5, 0.5, 0.5], "single": [0.2]}
+    assert (
+        figures.dots(ax, groups, reference=0.6, label="rule", xlabel="accuracy") is ax
+    )
+    heights = ax.lines[0].get_ydata()
+    assert len(set(heights)) == 3 and max(abs(heights)) < 0.5
+    assert [text.get_text() for text in ax.texts] == ["rule"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["top", "single"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({}, "one to 4 groups, got 0"),
+        ({str(k): [1] for k in range(5)}, "one to 4 groups, got 5"),
+        ({"empty": []}, "'empty' needs shape"),
+        ({"square": np.ones((2, 2))}, r"got \(2, 2\)"),
+    ],
+)
+def test_dots_refuses_what_it_cannot_draw(groups, message):
+    with pytest.raises(ValueError, match=message):
+        figures.dots(figures.axes(), groups, reference=0, label="", xlabel="")

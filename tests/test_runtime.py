@@ -77,6 +77,12 @@ def test_report_names_versions_and_device(capsys):
     assert lines["device"].startswith(("CPU, ", "GPU: "))
 
 
+def test_report_says_what_is_not_installed(capsys, monkeypatch):
+    monkeypatch.setattr(runtime, "PACKAGES", ("numpy", "no-such-package"))
+    runtime.report()
+    assert "no-such-package not installed\n" in capsys.readouterr().out
+
+
 def test_device_names_a_gpu_where_tensorflow_sees_one(monkeypatch):
     import tensorflow as tf
 

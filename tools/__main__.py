@@ -2,8 +2,11 @@
 
 import argparse
 import difflib
+import os
 import subprocess
 import sys
+
+import psutil
 
 from tools import chapters, run
 
@@ -80,4 +83,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted; run the same command again to go on.")
+        for child in psutil.Process().children(recursive=True):
+            child.kill()  # kernels, and whatever they started
+        print("\nInterrupted; run the same command again to go on.", flush=True)
+        os._exit(130)  # no clean-up that would wait for the killed kernels

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import nbformat
@@ -69,7 +70,9 @@ def execute(paths, *, environments=None, allow_errors=False, done=None):
     """
     os.environ.update(environment())
     environments = environments or [{}] * len(paths)
-    return asyncio.run(_all(paths, environments, allow_errors, done))
+    runs = _all(paths, environments, allow_errors, done)
+    # in a thread of its own: in the main thread nbclient would take Ctrl-C for itself
+    return ThreadPoolExecutor(1).submit(asyncio.run, runs).result()
 
 
 async def _all(paths, environments, allow_errors, done):
