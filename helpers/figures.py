@@ -30,13 +30,14 @@ plt.rcParams.update(
 def axes(columns=1, *, height=3.2):
     """Make the axes of one figure, as wide as the text of a page.
 
-    columns: int, how many axes stand side by side
+    columns: int, how many axes stand side by side; they share both scales
     height: float, inches; the figure is 5.6 inches wide
     Returns: one Axes, or an array of shape (columns,) if columns is more than 1
     Introduced in: concepts/learning_from_data
     """
+    size = (5.6, height)
     _, ax = plt.subplots(
-        1, columns, figsize=(5.6, height), sharey=columns > 1, layout="constrained"
+        1, columns, figsize=size, sharex=True, sharey=True, layout="constrained"
     )
     return ax
 

@@ -100,6 +100,12 @@ def test_a_build_runs_what_changed_and_nothing_else(book):
     assert ran(tools(book, "book", HEALTHBOOK_DATA=str(data))) == ["one", "two"]
 
 
+def test_a_mirror_that_is_not_there_is_named(book):
+    done = tools(book, "book", HEALTHBOOK_DATA="no such folder")
+    assert done.returncode != 0 and done.text.count("\n") == 1
+    assert "HEALTHBOOK_DATA names 'no such folder', which is no folder" in done.text
+
+
 def test_a_failing_cell_ends_the_build_and_is_named_last(book):
     notebook(book / "book" / "two.ipynb", "x = 1", "1 / 0")
     done = tools(book, "book")

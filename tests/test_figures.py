@@ -30,10 +30,10 @@ def test_every_colour_of_the_cycle_is_seen_on_white(color):
     assert contrast_on_white(color) >= 3
 
 
-def test_axes_side_by_side_share_their_scale():
+def test_axes_side_by_side_share_their_scales():
     left, right = figures.axes(2)
     left.plot([0, 9])
-    assert right.get_ylim() == left.get_ylim()
+    assert right.axis() == left.axis()
 
 
 def test_learning_curves_are_labelled_directly_and_count_epochs_from_one():

@@ -44,10 +44,18 @@ def _digest(files, *texts):
 
 def _data():
     """Names and sizes of the files a chapter may read, and the data settings."""
-    mirror = os.environ.get("HEALTHBOOK_DATA")
-    files = sorted(os.scandir(mirror), key=lambda f: f.name) if mirror else []
     settings = {k: v for k, v in os.environ.items() if k.startswith("HEALTHBOOK_")}
-    return settings, [(file.name, file.stat().st_size) for file in files]
+    settings.setdefault("HEALTHBOOK_SEED", "0")
+    mirror = settings.get("HEALTHBOOK_DATA")
+    if mirror and not os.path.isdir(mirror):
+        sys.exit(
+            f"HEALTHBOOK_DATA names {mirror!r}, which is no folder: correct it, or "
+            "unset it to do without a mirror of the data"
+        )
+    files = sorted(os.scandir(mirror), key=lambda f: f.name) if mirror else []
+    return sorted(settings.items()), [
+        (file.name, file.stat().st_size) for file in files
+    ]
 
 
 def _forget_stale():
