@@ -71,11 +71,6 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def heading(path):
-    """The title of a notebook: its first line, without the mark."""
-    return read(path).cells[0].source.splitlines()[0].lstrip("# ")
-
-
 @functools.cache
 def sections():
     """The documents' sections and questions: identifier ("4 §3.2.1") to title."""
