@@ -131,5 +131,8 @@ def _report(cache, paths, seconds):
 
 def executed(path):
     """The notebook with the outputs of its last build; build first."""
-    _, notebook = get_cache(str(CACHE)).merge_match_into_notebook(chapters.read(path))
-    return notebook
+    cache = get_cache(str(CACHE))
+    try:
+        return cache.merge_match_into_notebook(chapters.read(path))[1]
+    finally:
+        cache.db.dispose()  # else Python 3.13 warns of an unclosed database
