@@ -42,6 +42,35 @@ def axes(columns=1, *, height=3.2):
     return ax
 
 
+def lines(ax, x, curves, *, xlabel, ylabel):
+    """Draw one line an entry, each labelled at its end.
+
+    ax: matplotlib Axes
+    x: (n,) numbers, two or more, in rising order
+    curves: dict of label (str) to values, each of shape (n,); four entries at most
+    xlabel, ylabel: str, name and unit
+    Returns: the Axes
+    Raises: ValueError if there are no curves, more than four, or one does not fit x
+    Introduced in: keras/xray_diagnosis
+    """
+    if not 1 <= len(curves) <= len(STYLES):
+        raise ValueError(
+            f"one to {len(STYLES)} curves can be told apart, got {len(curves)}: "
+            "use more axes, side by side"
+        )
+    for (label, values), style in zip(curves.items(), STYLES, strict=False):
+        if np.shape(values) != np.shape(x) or np.ndim(x) != 1 or len(x) < 2:
+            raise ValueError(
+                f"the curve {label!r} needs shape (n,) with two values or more, as x "
+                f"has: got {np.shape(values)} and x of shape {np.shape(x)}"
+            )
+        ax.plot(x, values, style, label=label)
+    _label_ends(ax)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    return ax
+
+
 def learning_curves(ax, curves, *, ylabel):
     """Draw one line an entry against the epoch, each labelled at its end.
 
@@ -50,26 +79,11 @@ def learning_curves(ax, curves, *, ylabel):
         least; four entries at most
     ylabel: str, name and unit of the values
     Returns: the Axes
-    Raises: ValueError if there are no curves, more than four, or one is too short
+    Raises: ValueError as `lines` does
     Introduced in: concepts/learning_from_data
     """
-    if not 1 <= len(curves) <= len(STYLES):
-        raise ValueError(
-            f"learning_curves draws one to {len(STYLES)} curves, got {len(curves)}: "
-            "use more axes, side by side"
-        )
-    for (label, values), style in zip(curves.items(), STYLES, strict=False):
-        values = np.asarray(values, dtype=float)
-        if values.ndim != 1 or len(values) < 2:
-            raise ValueError(
-                f"the curve {label!r} needs shape (n_epochs,) with two epochs or more, "
-                f"got {values.shape}"
-            )
-        ax.plot(np.arange(1, len(values) + 1), values, style, label=label)
-    _label_ends(ax)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(ylabel)
-    return ax
+    epochs = np.arange(1, 1 + max(map(len, curves.values()), default=0))
+    return lines(ax, epochs, curves, xlabel="epoch", ylabel=ylabel)
 
 
 def _label_ends(ax):
@@ -162,3 +176,65 @@ def intervals(ax, rows, *, xlabel):
         ax.plot(estimate, place, "o", color=BLUE, markersize=7)
     _rows(ax, rows, xlabel)
     return ax
+
+
+def pictures(rows):
+    """Draw gray images in rows, each row labelled at its left.
+
+    rows: dict of label (str) to images, (n, height, width), the same n in each row;
+        dark is low, and all share one scale
+    Returns: array of Axes, shape (rows, n)
+    Raises: ValueError if the rows are not alike, or empty
+    Introduced in: keras/xray_diagnosis
+    """
+    shapes = {np.shape(images) for images in rows.values()}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[0] == 0:
+        got = {label: np.shape(images) for label, images in rows.items()}
+        raise ValueError(
+            f"pictures needs the same shape (n, height, width) in each row, got {got}"
+        )
+    size = (5.6, 0.2 + 5.6 / shape[0] * len(rows))
+    _, grid = plt.subplots(
+        len(rows), shape[0], figsize=size, squeeze=False, layout="constrained"
+    )
+    low = min(np.min(images) for images in rows.values())
+    high = max(np.max(images) for images in rows.values())
+    for line, (label, images) in zip(grid, rows.items(), strict=True):
+        line[0].set_ylabel(label)
+        for ax, image in zip(line, images, strict=True):
+            ax.imshow(image, cmap="gray", vmin=low, vmax=high)
+            _bare(ax)
+    return grid
+
+
+def _bare(ax):
+    """No ticks and no frame: for images, whose pixels have no unit."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def signed_maps(maps, *, label):
+    """Draw signed images side by side on one scale centred at 0, with its bar.
+
+    maps: dict of title (str) to image, (height, width), all of one shape
+    label: str, name and unit of the values; blue is positive, red negative
+    Returns: array of Axes, one a map
+    Raises: ValueError if there are no maps or their shapes differ
+    Introduced in: keras/xray_diagnosis
+    """
+    shapes = {np.shape(image) for image in maps.values()}
+    if len(shapes) != 1 or len(shapes.pop()) != 2:
+        raise ValueError(
+            "signed_maps needs images of one shape (height, width), got "
+            f"{ {title: np.shape(image) for title, image in maps.items()} }"
+        )
+    figure, grid = plt.subplots(
+        1, len(maps), figsize=(5.6, 2.8), squeeze=False, layout="constrained"
+    )
+    limit = max(np.abs(image).max() for image in maps.values())
+    for ax, (title, image) in zip(grid[0], maps.items(), strict=True):
+        drawn = ax.imshow(image, cmap="RdBu", vmin=-limit, vmax=limit)
+        ax.set_title(title, fontsize="medium")
+        _bare(ax)
+    figure.colorbar(drawn, ax=grid[0].tolist(), label=label)
+    return grid[0]

@@ -1,5 +1,6 @@
 """The two commands on a small book: what is run again, what fails, what is said."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ import pytest
 from tools import chapters, run
 
 ROOT = chapters.ROOT
+TABLE = b"a\n1\n"
+TABLE_HASH = hashlib.sha256(TABLE).hexdigest()
 
 
 def notebook(path, *sources, tags=()):
@@ -37,6 +40,10 @@ def book(tmp_path):
         shutil.copytree(ROOT / folder, root / folder, ignore=ignore)
     for file in ("_config.yml", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / file, root / file)
+    with open(root / "helpers" / "data" / "fetch.py", "a") as file:
+        file.write(
+            f"\nFILES = {{'table.csv': File(4, {TABLE_HASH!r}, 'http://a.invalid')}}"
+        )
     (root / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\n"
         "chapters:\n  - file: book/one\n  - file: book/two\n"
@@ -48,12 +55,13 @@ def book(tmp_path):
 
 
 def tools(root, *arguments, **environment):
+    data = {"HEALTHBOOK_CACHE": str(root / "cache"), "HEALTHBOOK_DATA": ""}
     done = subprocess.run(
         [sys.executable, "-m", "tools", *arguments],
         cwd=root,
         capture_output=True,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **data, **environment},
     )
     done.text = done.stdout + done.stderr
     return done
@@ -91,15 +99,21 @@ def test_a_build_runs_what_changed_and_nothing_else(book):
         file.write("\n# another version\n")
     assert ran(tools(book, "book")) == ["one", "two"]
 
-    data = book / "mirror"
-    data.mkdir()
-    assert ran(tools(book, "book", HEALTHBOOK_DATA=str(data))) == ["one", "two"]
-    assert ran(tools(book, "book", HEALTHBOOK_DATA=str(data))) == []
-    (data / "table.csv").write_text("a\n1\n")
-    assert ran(tools(book, "book", HEALTHBOOK_DATA=str(data))) == ["one", "two"]
+    assert "table.csv is not served: a.invalid" in one_changed.stdout
+    (book / "cache").mkdir()
+    (book / "cache" / "table.csv").write_bytes(TABLE)
+    assert ran(tools(book, "book")) == ["one", "two"]
+    assert ran(tools(book, "book")) == []
 
 
-def test_a_mirror_that_is_not_there_is_named(book):
+def test_a_wrong_file_and_a_wrong_setting_end_the_build_with_their_message(book):
+    mirror = book / "mirror"
+    mirror.mkdir()
+    (mirror / "table.csv").write_bytes(TABLE[:-1])
+    done = tools(book, "book", HEALTHBOOK_DATA=str(mirror))
+    assert done.returncode != 0 and ran(done) == []
+    assert done.text.startswith("table.csv is not the file that the book knows")
+
     done = tools(book, "book", HEALTHBOOK_DATA="no such folder")
     assert done.returncode != 0 and done.text.count("\n") == 1
     assert "HEALTHBOOK_DATA names 'no such folder', which is no folder" in done.text

@@ -292,6 +292,7 @@ def test_the_first_cell_is_python_3_10_and_a_form():
         ("from sklearn.base import clone", "scikit-learn", ""),
         ("def f():\n    import scipy.stats", "scipy", ""),
         ("from importlib import resources\nresources.files('scipy.io')", "scipy", ""),
+        ("from importlib import metadata\nmetadata.distribution('tqdm')", "tqdm", ""),
         ("1 +", "", ""),
     ],
 )

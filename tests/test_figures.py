@@ -60,9 +60,9 @@ def test_labels_of_curves_that_end_together_stay_apart():
 @pytest.mark.parametrize(
     ("curves", "message"),
     [
-        ({}, "one to 4 curves, got 0"),
-        ({str(k): [1, 2] for k in range(5)}, "one to 4 curves, got 5"),
-        ({"short": [1]}, r"'short' needs shape \(n_epochs,\).*got \(1,\)"),
+        ({}, "one to 4 curves can be told apart, got 0"),
+        ({str(k): [1, 2] for k in range(5)}, "one to 4 curves can be told apart, got 5"),
+        ({"short": [1]}, r"'short' needs shape \(n,\).*got \(1,\)"),
         ({"square": np.ones((2, 2))}, r"got \(2, 2\)"),
     ],
 )
@@ -118,3 +118,37 @@ def test_dots_keep_equal_values_apart_and_name_the_reference():
 def test_dots_refuses_what_it_cannot_draw(groups, message):
     with pytest.raises(ValueError, match=message):
         figures.dots(figures.axes(), groups, reference=0, label="", xlabel="")
+
+
+def test_pictures_share_one_gray_scale_and_label_their_rows():
+    rows = {"dark": np.zeros((3, 4, 5)), "light": np.full((3, 4, 5), 200.0)}
+    grid = figures.pictures(rows)
+    assert grid.shape == (2, 3)
+    assert {ax.images[0].get_clim() for ax in grid.flat} == {(0, 200)}
+    assert {ax.images[0].get_cmap().name for ax in grid.flat} == {"gray"}
+    assert [line[0].get_ylabel() for line in grid] == ["dark", "light"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [{}, {"a": np.zeros((4, 5))}, {"a": np.zeros((2, 4, 4)), "b": np.zeros((3, 4, 4))}],
+)
+def test_pictures_of_unlike_rows_are_refused(rows):
+    with pytest.raises(ValueError, match="same shape \\(n, height, width\\)"):
+        figures.pictures(rows)
+
+
+def test_signed_maps_share_a_scale_centred_at_zero_and_have_a_bar():
+    maps = {"less": np.full((3, 3), -2.0), "more": np.eye(3)}
+    grid = figures.signed_maps(maps, label="gray values")
+    assert {ax.images[0].get_clim() for ax in grid} == {(-2, 2)}
+    assert [ax.get_title() for ax in grid] == ["less", "more"]
+    assert "gray values" in [ax.get_ylabel() for ax in grid[0].figure.axes]
+
+
+@pytest.mark.parametrize(
+    "maps", [{}, {"a": np.zeros(3)}, {"a": np.eye(2), "b": np.eye(3)}]
+)
+def test_signed_maps_of_unlike_images_are_refused(maps):
+    with pytest.raises(ValueError, match="one shape \\(height, width\\)"):
+        figures.signed_maps(maps, label="")

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from urllib.parse import urlsplit
 
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 
+from helpers.data import fetch
 from tools import chapters, colab, run
 from tools.chapters import BUILD, HTML, ROOT
 
@@ -43,19 +45,27 @@ def _digest(files, *texts):
 
 
 def _data():
-    """Names and sizes of the files a chapter may read, and the data settings."""
+    """The data settings, and the files that can be had: fetched before they are read.
+
+    So chapters that run side by side do not fetch a file twice, and a page made on
+    stand-in data is made again once the real file is there.
+    """
     settings = {k: v for k, v in os.environ.items() if k.startswith("HEALTHBOOK_")}
     settings.setdefault("HEALTHBOOK_SEED", "0")
-    mirror = settings.get("HEALTHBOOK_DATA")
-    if mirror and not os.path.isdir(mirror):
-        sys.exit(
-            f"HEALTHBOOK_DATA names {mirror!r}, which is no folder: correct it, or "
-            "unset it to do without a mirror of the data"
-        )
-    files = sorted(os.scandir(mirror), key=lambda f: f.name) if mirror else []
-    return sorted(settings.items()), [
-        (file.name, file.stat().st_size) for file in files
-    ]
+    served, silent = [], set()
+    for name, file in fetch.FILES.items():
+        host = urlsplit(file.url).hostname
+        try:
+            if host in silent and fetch.where(name) == "address":
+                continue  # waited for it once
+            fetch.fetch(name)
+            served.append(name)
+        except fetch.NotServed as reason:
+            print(f"{name} is not served: {reason}", flush=True)
+            silent.add(host)
+        except (ValueError, OSError) as error:
+            sys.exit(str(error))
+    return sorted(settings.items()), served
 
 
 def _forget_stale():

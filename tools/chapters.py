@@ -72,13 +72,21 @@ def tags(cell):
 
 
 @functools.cache
+def _listed():
+    with open(ROOT / "book" / "sections.tsv", encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file, delimiter="\t"))
+
+
 def sections():
     """The documents' sections and questions: identifier ("4 §3.2.1") to title."""
-    with open(ROOT / "book" / "sections.tsv", encoding="utf-8", newline="") as file:
-        return {
-            identifier(row["document"], row["section"]): row["title"]
-            for row in csv.DictReader(file, delimiter="\t")
-        }
+    return {
+        identifier(row["document"], row["section"]): row["title"] for row in _listed()
+    }
+
+
+def planned():
+    """The names of all chapters that treat a section, written or not."""
+    return {chapter for row in _listed() for chapter in row["chapters"].split()}
 
 
 def identifier(document, section):
