@@ -100,6 +100,7 @@ def _label_ends(ax):
             textcoords="offset points",
             va="center",
             color=line.get_color(),
+            annotation_clip=False,  # pushed up, a label may leave the axes
         )
 
 

@@ -57,11 +57,23 @@ def test_labels_of_curves_that_end_together_stay_apart():
     assert lower.y1 <= upper.y0
 
 
+def test_labels_that_are_pushed_above_the_axes_are_still_drawn():
+    ax = figures.axes()
+    figures.learning_curves(ax, {"a": [0, 1.00], "b": [0, 1.01]}, ylabel="AUC")
+    ax.figure.canvas.draw()
+    assert ax.texts[1].xy[1] > ax.get_ylim()[1]
+    assert not any(text.get_annotation_clip() for text in ax.texts)
+    assert ax.texts[1].get_window_extent().y1 <= ax.figure.bbox.y1
+
+
 @pytest.mark.parametrize(
     ("curves", "message"),
     [
         ({}, "one to 4 curves can be told apart, got 0"),
-        ({str(k): [1, 2] for k in range(5)}, "one to 4 curves can be told apart, got 5"),
+        (
+            {str(k): [1, 2] for k in range(5)},
+            "one to 4 curves can be told apart, got 5",
+        ),
         ({"short": [1]}, r"'short' needs shape \(n,\).*got \(1,\)"),
         ({"square": np.ones((2, 2))}, r"got \(2, 2\)"),
     ],

@@ -32,7 +32,7 @@ DISTRIBUTIONS = {  # where the import has another name than the package
     "sklearn": "scikit-learn",
     "yaml": "PyYAML",
 }
-BY_NAME = {"distribution", "files", "import_module"}  # importlib's calls that name a package
+BY_NAME = {"distribution", "files", "import_module"}  # calls that name a package
 COLLAPSED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab, Jupyter
 HEAD = """\
 # @title Run this cell first: it prepares the session
