@@ -211,7 +211,7 @@ def requirements(sources):
     if "keras" in core:
         core.add("tensorflow")
     wanted = {}
-    for name in sorted({name.split(".")[0] for name in _with_helpers(found)} - GIVEN):
+    for name in sorted({name.split(".")[0] for name in with_helpers(found)} - GIVEN):
         distribution = canonicalize_name(DISTRIBUTIONS.get(name, name))
         if distribution not in listed:
             raise ValueError(
@@ -223,7 +223,7 @@ def requirements(sources):
     return wanted, {name: CORE[name] for name in sorted(core)}
 
 
-def _with_helpers(names):
+def with_helpers(names):
     """These imports and those of every helpers module among them, to the last."""
     found, new = set(), set(names)
     while new:

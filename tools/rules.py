@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from tools import chapters
+from tools import chapters, colab
 
 OPENING = ("You will", "You need", "Time", "Mirrors", "Data and limits")
 ENDING = ("What can go wrong", "Recap", "Exercises", "Sources")
@@ -246,7 +246,7 @@ def orphans():
 
 
 def introductions():
-    """Public helpers whose `Introduced in:` names no chapter that imports them.
+    """Public helpers whose `Introduced in:` names no chapter that uses them.
 
     A chapter that book/sections.tsv plans and nobody has written yet may be named.
     """
@@ -293,14 +293,9 @@ def _introduced(node):
 
 
 def imports(chapter, module):
-    """Whether the chapter's code imports this module."""
+    """Whether the chapter's code imports this module, or a helper that does."""
     path = chapters.ROOT / "book" / f"{chapter}.ipynb"
     if not path.exists():
         return False
-    code = "\n".join(
-        c.source for c in chapters.read(path).cells if c.cell_type == "code"
-    )
-    package, _, last = module.rpartition(".")
-    pattern = rf"^\s*(?:from {re.escape(module)} import|import {re.escape(module)}\b"
-    pattern += rf"|from {re.escape(package)} import .*\b{last}\b)" if package else ")"
-    return re.search(pattern, code, re.MULTILINE) is not None
+    code = [c.source for c in chapters.read(path).cells if c.cell_type == "code"]
+    return module in colab.with_helpers(set().union(*map(colab.imports, code)))

@@ -186,7 +186,7 @@ def _people(n, rng):
     import pandas as pd
 
     admitted = np.datetime64("2015-01-01") + rng.integers(0, 5 * 365, n)
-    age_days = np.rint(365.25 * rng.normal(66, 15, n).clip(18, 95)).astype(int)
+    age_days = np.ceil(365.25 * rng.normal(66, 15, n).clip(18, 95)).astype(int)
     sex = rng.choice(["F", "M"], n)
     part = np.array(SYLLABLES)[rng.integers(0, len(SYLLABLES), (n, 5))]
     ids = [f"P{k}" for k in 100000 + rng.permutation(2 * n)]

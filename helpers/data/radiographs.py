@@ -19,9 +19,9 @@ def simulate(sizes, events):
     differ in size, position and exposure; pneumonia as soft opacities in a lung, or a
     haze over both, from faint to dense, so that some cannot be told from a clear
     chest; one to three images a patient, of whom some fall into training and others
-    into validation; a test part of other patients, taken elsewhere, where above all
-    clear chests look different; the sizes and shares of the parts; 8 images that stand
-    in both training and validation.
+    into validation; a test part of other patients, one image each, taken elsewhere,
+    where above all clear chests look different; the sizes and shares of the parts; 8
+    images that stand in both training and validation.
 
     Does not keep: any real child, disease or machine. The anatomy is a drawing, the
     opacities are round, nothing else is ever wrong, and what a model reaches here says

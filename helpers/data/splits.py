@@ -47,7 +47,7 @@ def copies(parts):
 def split_by_patient(patient_id, shares, rng):
     """Split rows so that all rows of one patient fall into one part.
 
-    patient_id: (n_samples,) of any type that can be compared
+    patient_id: (n_samples,) of any type that can be compared, none missing
     shares: two or more numbers above 0 that sum to 1: the share of the *patients*,
         rounded to whole ones, that each part gets
     rng: numpy.random.Generator
@@ -55,11 +55,14 @@ def split_by_patient(patient_id, shares, rng):
     Raises: ValueError if the shares or ids are not as above, or a part would be empty
     Introduced in: challenges/data_quality
     """
-    patient_id, shares = np.asarray(patient_id), np.asarray(shares, dtype=float)
-    if patient_id.ndim != 1:
+    import pandas as pd
+
+    patient_id, shares = np.asarray(patient_id), np.ravel(shares).astype(float)
+    missing = pd.isna(patient_id)  # np.isin would find no part for a NaN
+    if patient_id.ndim != 1 or missing.any():
         raise ValueError(
-            f"split_by_patient needs one id a row, shape (n_samples,), got "
-            f"{patient_id.shape}"
+            "split_by_patient needs one id a row, none missing, shape (n_samples,), "
+            f"got {patient_id.shape} with {np.sum(missing)} missing"
         )
     if len(shares) < 2 or not (shares > 0).all() or not np.isclose(shares.sum(), 1):
         raise ValueError(

@@ -77,19 +77,19 @@ PAST = {  # its drug; P(has it) below 60 and from 60 years on
     "depression": ("sertraline 50 mg po od", 0.10, 0.10),
     "reflux": ("omeprazole 20 mg po od", 0.10, 0.15),
 }
-# "severe" is the treatment if a finding of "severe_if" is present, else "mild";
-# "known" is what 7 of 10 took before for a disease that lasts
+# The treatment is "severe" while a finding of "severe_if" is present; else "mild", and
+# at follow-up "after". "known": what 7 of 10 took before for a disease that lasts
 SAID = {
     "pneumonia": {
         "span": "two days|three days|five days",
-        "story": "started after a cold|appetite is poor|a grandchild is ill too",
+        "story": "started after a cold|appetite is poor|others at home are ill too",
         "sign": "bronchial breathing over the right lung|right lung base dull",
         "test": "CXR shows consolidation of the right lower lobe of the lung",
         "mild": "amoxicillin 500 mg po tid for 5 days|doxycycline 100 mg po bid",
         "severe_if": "dyspnoea",
         "severe": "ceftriaxone 2 g IV od and azithromycin 500 mg po od|"
         "co-amoxiclav 1.2 g IV tid and doxycycline 100 mg po bid",
-        "after": "antibiotics completed|antibiotics stopped",
+        "after": "finish the antibiotics|see again in two weeks",
         "unlikely": "HF|pulmonary embolism",
     },
     "HF": {
@@ -137,7 +137,7 @@ SAID = {
         "mild": "nitrofurantoin 50 mg po qid|trimethoprim 200 mg po bid",
         "severe_if": "fever|loin tenderness",
         "severe": "ceftriaxone 1 g IV od|ciprofloxacin 500 mg po bid",
-        "after": "antibiotics completed|antibiotics stopped",
+        "after": "finish the antibiotics|see again in two weeks",
         "unlikely": "kidney stone|appendicitis",
     },
     "MI": {
@@ -447,13 +447,12 @@ def _status(who, before, rng):
 def _text(who, status, before, rng):
     first = before is None
     span = _say(SAID[who.disease]["span"], rng)
-    traps = [WORDS[name] for name in TRAPS if status[name] != 1] or ["fainting"]
-    trap = _say(traps[rng.integers(len(traps))], rng)
+    trap, inborn = _trap(TRAPS, status, rng), _trap(TRAPS[:-1], status, rng)
     sections = (
         _complaint(status, first, span, rng),
         _history(who, status, before, span, rng),
         _past(who, trap, rng),
-        _some(0.5, _say(FAMILY, rng, trap=trap), rng),
+        _some(0.5, _say(FAMILY, rng, trap=inborn), rng),
         _medications(who, rng),
         _examination(who, status, first, rng),
         _laboratory(who, status, first, rng),
@@ -465,6 +464,12 @@ def _text(who, status, before, rng):
         for title, clauses in zip(SECTIONS, sections, strict=True)
         if clauses
     )
+
+
+def _trap(names, status, rng):
+    """Words for one of the findings that the patient does not have."""
+    words = [WORDS[name] for name in names if status[name] != 1] or ["fainting"]
+    return _say("|".join(words), rng)
 
 
 def _sentences(clauses, short, rng):
@@ -612,10 +617,11 @@ def _measured(test, who, status, first, rng):
 
 def _assessment(who, status, first, trap, rng):
     disease, said = who.disease, SAID[who.disease]
-    if not first:
-        return [_say(AFTER, rng, disease=disease, drug=_say(said["after"], rng))]
     severe = any(status.get(name) == 1 for name in said.get("severe_if", "").split("|"))
-    drug = _say(said["severe" if severe else "mild"], rng)
+    usual = "mild" if first else "after"
+    drug = _say(said["severe" if severe else usual], rng)
+    if not first:
+        return [_say(AFTER, rng, disease=disease, drug=drug)]
     return [
         *_some(0.7, _say(said["test"], rng), rng),
         _say(PLAN, rng, disease=disease, drug=drug),
