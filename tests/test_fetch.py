@@ -787,6 +787,7 @@ def test_stand_in_is_a_warning_box_on_a_page_and_escapes_html(monkeypatch):
     fetch.stand_in("<a>", "B & C: D", fetch.NotServed("no <b>"))
     (notice,) = shown
     assert repr(notice) == "Stand-in data: B & C: D instead of <a> (no <b>)"
+    assert repr(notice) == "Stand-in data: B & C: D instead of <a> (no <b>)"
     assert notice._repr_html_() == (
         '<div class="admonition warning">'
         '<p class="admonition-title">Stand-in data</p>'
