@@ -135,9 +135,9 @@ class _Notice(str):
 
 
 def _cache():
-    import pooch
+    from platformdirs import user_cache_dir
 
-    return Path(os.environ.get("HEALTHBOOK_CACHE") or pooch.os_cache("healthbook"))
+    return Path(os.environ.get("HEALTHBOOK_CACHE") or user_cache_dir("healthbook"))
 
 
 def _folders():
