@@ -7,7 +7,7 @@ VENV_PYTHON := .venv/bin/python
 endif
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: book test format promises seeds lock clean install
+.PHONY: book test format promises seeds bench lock clean install
 
 book: install      ## run what changed, build the HTML, print where it is
 	@$(VENV_PYTHON) -m tools book
@@ -23,6 +23,9 @@ promises: install  ## renew the outputs that cells promise, and show what change
 
 seeds: install     ## a chapter's claims under five seeds: make seeds CHAPTER=concepts/learning_from_data
 	@$(VENV_PYTHON) -m tools seeds $(CHAPTER)
+
+bench: install     ## the book's own network beside Keras and scikit-learn, about 4 minutes
+	@$(VENV_PYTHON) -m tools bench
 
 lock: install      ## make requirements.txt from requirements.in
 	@$(VENV_PYTHON) -m pip install --quiet uv

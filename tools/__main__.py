@@ -1,4 +1,4 @@
-"""The command behind make: python -m tools book|test|format|promises|seeds."""
+"""The command behind make: python -m tools book|test|format|promises|seeds|bench."""
 
 import argparse
 import difflib
@@ -52,6 +52,7 @@ def main():
     commands.add_parser("book", help="run what changed and build the HTML")
     commands.add_parser("test", help="lint, unit tests, every cell, the built HTML")
     commands.add_parser("format", help="bring code and notebooks into their one form")
+    commands.add_parser("bench", help="time the book's network beside others")
     for command, text in (
         ("promises", "renew the outputs that cells promise"),
         ("seeds", "run claims under five seeds"),
@@ -71,6 +72,10 @@ def main():
         test.test()
     elif arguments.command == "format":
         format_sources()
+    elif arguments.command == "bench":
+        from tools import bench
+
+        bench.bench()
     elif arguments.command == "promises":
         promises(arguments.chapters)
     else:

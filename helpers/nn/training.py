@@ -1,0 +1,383 @@
+"""A network that is trained: layers, a loss and an optimizer brought together.
+
+Introduced in: mathematics/backpropagation
+"""
+
+import math
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from helpers.nn.activations import Sigmoid, Softmax
+from helpers.nn.losses import BinaryCrossEntropy, Loss
+from helpers.nn.network import Sequential, flatten, named
+from helpers.nn.optimizers import Optimizer
+
+
+class Network(Sequential):
+    """Layers in a row that learn from patients.
+
+    layers: list of `Layer`
+    input_shape: tuple, of one patient's input; (30,) for 30 measurements
+    loss: `Loss`
+    optimizer: `Optimizer`, for this network alone
+    rng: numpy.random.Generator; draws first weights, order of patients, dropout
+    dtype: numpy.float32 for speed, numpy.float64 for checks
+    Raises: ValueError if the parts do not fit together, naming the layer
+    Introduced in: mathematics/backpropagation
+    """
+
+    def __init__(self, layers, input_shape, *, loss, optimizer, rng, dtype=np.float32):
+        super().__init__(layers)
+        _expect(loss, Loss, "loss", "losses.MeanSquaredError()")
+        _expect(optimizer, Optimizer, "optimizer", "optimizers.Adam()")
+        _expect(rng, np.random.Generator, "rng", "numpy.random.default_rng(0)")
+        self.dtype = np.dtype(dtype).type
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+        self.loss, self.optimizer, self.rng = loss, optimizer, rng
+        self.input_shape = tuple(int(size) for size in input_shape)
+        self.output_shape = self.build(self.input_shape, rng, self.dtype)
+        self._fits_loss()
+        self.theta, self.gradient = flatten(self)
+
+    def _fits_loss(self):
+        last, p_wanted = self.layers[-1], not self.loss.from_logits
+        ends = isinstance(last, Sigmoid | Softmax)
+        if ends and self.loss.from_logits:
+            raise ValueError(
+                f"layer {len(self.layers)}, {last!r}, already makes risks and "
+                f"{self.loss!r} would bend them again: leave the layer out, which is "
+                "more exact, or say from_logits=False"
+            )
+        if hasattr(self.loss, "accuracy") and p_wanted and not ends:
+            raise ValueError(
+                f"{self.loss!r} expects risks and layer {len(self.layers)}, {last!r}, "
+                "makes any number: say from_logits=True, or end with Sigmoid or Softmax"
+            )
+        if not self.output_shape or (
+            hasattr(self.loss, "accuracy")
+            and not isinstance(self.loss, BinaryCrossEntropy)
+            and self.output_shape[-1] < 2
+        ):
+            raise ValueError(
+                f"{self.loss!r} needs two outputs or more, one a class, and layer "
+                f"{len(self.layers)}, {last!r}, makes {self.output_shape}: for one "
+                "risk use BinaryCrossEntropy"
+            )
+
+    def count_params(self):
+        """How many numbers training changes."""
+        return self.theta.size
+
+    def train_on_batch(self, X, y, weights=None):
+        """One step: forward, backward, and the optimizer's move.
+
+        X: (n, *input_shape) array
+        y: targets for the loss
+        weights: (n,) array or None, how much each patient counts
+        Returns: float, the loss before the step
+        Raises: ValueError if X or y do not fit; ArithmeticError if the loss is not
+            finite, and then no step is made
+        """
+        X, y = self._checked(X, y)
+        return self._step(np.asarray(X, self.dtype), y, weights)[0]
+
+    def loss_and_gradients(self, X, y, weights=None):
+        """Forward and backward without a step; fills `grads` of every layer.
+
+        X, y, weights: as in `train_on_batch`
+        Returns: float, the loss with its penalties
+        Raises: ValueError if X or y do not fit
+        """
+        X, y = self._checked(X, y)
+        return self._forward_backward(np.asarray(X, self.dtype), y, weights)[0]
+
+    def _forward_backward(self, x, y, weights):
+        output = self.forward(x, training=True)
+        value, gradient = self.loss.value_and_gradient(y, output, weights)
+        self.backward(gradient, input_gradient=False)
+        return value + self.penalty(), output
+
+    def _step(self, x, y, weights):
+        value, output = self._forward_backward(x, y, weights)
+        if not math.isfinite(value):
+            raise ArithmeticError(
+                f"the loss became {value} at step {self.optimizer.n_steps + 1}: the "
+                f"learning rate, {self.optimizer.learning_rate:g}, is too large for "
+                "these inputs; lower it, or scale the inputs"
+            )
+        self.optimizer.step(self.theta, self.gradient)
+        return value, output
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        n_epochs,
+        batch_size=32,
+        validation=None,
+        patience=None,
+        class_weight=None,
+        progress=None,
+    ):
+        """Train in batches, the patients in a new random order each epoch.
+
+        X: (n, *input_shape) array; a float32 one is read where it is, never copied
+        y: targets for the loss
+        n_epochs: int, 1 or more, how often each patient is seen
+        batch_size: int, 1 or more; the last batch of an epoch holds the rest
+        validation: (X_val, y_val) or None, judged after each epoch
+        patience: int or None; stop after so many epochs in which the validation loss
+            did not fall below its lowest, and go back to the weights of that one
+        class_weight: dict of class number to weight, or None for 1 each
+        progress: function (iterable, label) -> iterable, as `runtime.progress`
+        Returns: dict of lists, one value an epoch: "loss", the mean over its batches
+            while the weights moved, "accuracy" if the loss has one, and both with
+            "val_" in front
+        Raises: ValueError if anything does not fit, before anything is computed;
+            ArithmeticError if the loss is not finite; the weights are then those
+            before that step
+        """
+        X, y = self._checked(X, y)
+        _whole(n_epochs, "n_epochs")
+        _whole(batch_size, "batch_size")
+        weights = None if class_weight is None else self._weights(y, class_weight)
+        stop = _Patience(patience, validation)
+        if validation is not None:
+            validation = self._checked(*validation, "validation ")
+        history = {}
+        epochs = range(n_epochs)
+        for _ in epochs if progress is None else progress(epochs, "epochs"):
+            row = self._epoch(X, y, weights, batch_size)
+            if validation is not None:
+                judged = self._evaluate(*validation)
+                row |= {f"val_{name}": value for name, value in judged.items()}
+            for name, value in row.items():
+                history.setdefault(name, []).append(value)
+            if stop.now(row, self):
+                break
+        stop.restore(self)
+        return history
+
+    def _epoch(self, X, y, weights, batch_size):
+        order = self.rng.permutation(len(X))
+        sums = {}
+        for start in range(0, len(X), batch_size):
+            rows = order[start : start + batch_size]
+            x = X[rows].astype(self.dtype, copy=False)
+            chosen = None if weights is None else weights[rows]
+            value, output = self._step(x, y[rows], chosen)
+            self._add(sums, value, y[rows], output)
+        return {name: total / len(X) for name, total in sums.items()}
+
+    def _add(self, sums, value, y, output):
+        sums["loss"] = sums.get("loss", 0) + value * len(y)
+        if hasattr(self.loss, "accuracy"):
+            right = self.loss.accuracy(y, output) * len(y)
+            sums["accuracy"] = sums.get("accuracy", 0) + right
+
+    def predict(self, X, batch_size=1024):
+        """Predict for each patient, with dropout off and running means.
+
+        X: (n, *input_shape) array
+        batch_size: int, 1 or more, how many at once; the answer is the same
+        Returns: (n, *output_shape) array, (n,) if there is one output: risks where
+            the loss is a cross-entropy, from logits or not; else the output itself
+        Raises: ValueError if X does not fit
+        """
+        X = self._checked_inputs(X)
+        _whole(batch_size, "batch_size")
+        outputs = [output for _, output in self._outputs(X, batch_size)]
+        p = self.loss.prediction(np.concatenate(outputs))
+        return p[:, 0] if self.output_shape == (1,) else p
+
+    def _outputs(self, X, batch_size):
+        for start in range(0, len(X), batch_size):
+            rows = slice(start, start + batch_size)
+            yield rows, self.forward(X[rows].astype(self.dtype, copy=False))
+
+    def evaluate(self, X, y):
+        """Judge on patients that were not trained on.
+
+        X, y: as in `fit`
+        Returns: dict with "loss", penalties included, and "accuracy" if the loss has it
+        Raises: ValueError if X or y do not fit
+        """
+        return self._evaluate(*self._checked(X, y))
+
+    def _evaluate(self, X, y):
+        sums = {}
+        for rows, output in self._outputs(X, 1024):
+            self._add(sums, self.loss(y[rows], output), y[rows], output)
+        judged = {name: total / len(X) for name, total in sums.items()}
+        return judged | {"loss": judged["loss"] + self.penalty()}
+
+    def _checked(self, X, y, what=""):
+        X = self._checked_inputs(X, what)
+        y = self.loss.targets(y, self.output_shape, self.dtype)
+        if len(X) != len(y):
+            raise ValueError(
+                f"{what}X and y must have one row a patient each, got {len(X)} rows "
+                f"and {len(y)} targets"
+            )
+        return X, y
+
+    def _checked_inputs(self, X, what=""):
+        X, first = np.asarray(X), self.layers[0]
+        if X.dtype.kind not in "buif":
+            raise ValueError(
+                f"layer 1, {first!r}: expected numbers, got {what}X of type {X.dtype}: "
+                "encode text and categories as numbers first"
+            )
+        if X.shape[1:] != self.input_shape or len(X) == 0:
+            raise ValueError(
+                f"layer 1, {first!r}: expected {what}X of shape "
+                f"{('n', *self.input_shape)} with n of 1 or more, got {X.shape}: "
+                f"{_hint(X, self.input_shape)}"
+            )
+        if not (np.isfinite(X.min()) and np.isfinite(X.max())):
+            rows = [i for i, row in enumerate(X) if not np.isfinite(row).all()]
+            raise ValueError(
+                f"layer 1, {first!r}: expected finite numbers, got NaN or infinity in "
+                f"{len(rows)} rows of {what}X, the first in row {rows[0]}: fill them "
+                "or leave these patients out"
+            )
+        return X
+
+    def _weights(self, y, class_weight):
+        classes = _classes(self.loss, y)
+        known = np.unique(classes)
+        missing = [int(k) for k in known if k not in class_weight]
+        wrong = {k: w for k, w in class_weight.items() if not 0 <= w < math.inf}
+        if missing or wrong:
+            raise ValueError(
+                "class_weight needs a weight of 0 or more for each class in y, "
+                f"{known.tolist()}; missing: {missing}, not usable: {wrong}"
+            )
+        table = np.array([class_weight.get(k, 0) for k in range(int(known[-1]) + 1)])
+        return table[classes].astype(self.dtype)
+
+    def save(self, path):
+        """Write the weights, all at once or not at all.
+
+        path: str or Path, of the .npz file; one that is there is replaced
+        Raises: OSError if it cannot be written; a former file is then still whole
+        """
+        arrays = named(self, "params") | named(self, "state")
+        path = Path(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **arrays)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def load(self, path):
+        """Read weights that a network of the same layers saved.
+
+        path: str or Path, of a file that `save` wrote
+        Raises: OSError if it cannot be read; ValueError if it is damaged, or of
+            another network; this one then keeps the weights it has
+        """
+        arrays = named(self, "params") | named(self, "state")
+        found = _read(path)
+        wanted = {name: array.shape for name, array in arrays.items()}
+        got = {name: array.shape for name, array in found.items()}
+        if wanted != got:
+            differ = [
+                f"{name}: expected {wanted.get(name, 'none')}, "
+                f"got {got.get(name, 'none')}"
+                for name in sorted(wanted.keys() | got.keys())
+                if wanted.get(name) != got.get(name)
+            ]
+            raise ValueError(
+                f"{path} was saved by another network than {self!r}; "
+                + "; ".join(differ[:3])
+            )
+        for name, array in arrays.items():
+            array[...] = found[name]
+
+
+def _read(path):
+    """The arrays of an .npz file, or a ValueError that names it."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a file that Network.save wrote, or it is damaged "
+            f"({error}): save it anew"
+        ) from error
+    for name, array in found.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{path} is damaged: {name} is not made of finite numbers")
+    return found
+
+
+def _expect(value, kind, name, example):
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be made first, as in {example}; got {value!r}")
+
+
+def _whole(value, name):
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def _hint(X, shape):
+    if len(X) and math.prod(X.shape[1:]) == math.prod(shape):
+        return f"X.reshape(len(X), *{shape}) would fit"
+    if X.shape == shape:
+        return "one patient is X[None], a batch of one"
+    return "look at X.shape"
+
+
+def _classes(loss, y):
+    """The class number of each patient, for `class_weight`."""
+    if not hasattr(loss, "accuracy"):
+        raise ValueError(f"class_weight needs a loss for classes, got {loss!r}")
+    if y.dtype.kind in "iu":
+        classes = y
+    elif isinstance(loss, BinaryCrossEntropy):
+        classes = (y[:, 0] > 0.5).astype(np.intp)
+    else:
+        classes = y.argmax(axis=-1)
+    if classes.ndim != 1:
+        raise ValueError(f"class_weight needs one class a patient, got y {y.shape}")
+    return classes
+
+
+class _Patience:
+    """Remembers the epoch of the lowest validation loss, and when to stop waiting."""
+
+    def __init__(self, patience, validation):
+        self.patience, self.best, self.waited, self.arrays = patience, math.inf, 0, None
+        if patience is None:
+            return
+        _whole(patience, "patience")
+        if validation is None:
+            raise ValueError("patience needs validation=(X_val, y_val) to watch")
+
+    def now(self, row, network):
+        if self.patience is None:
+            return False
+        if row["val_loss"] < self.best:
+            self.best, self.waited = row["val_loss"], 0
+            held = named(network, "params") | named(network, "state")
+            self.arrays = {name: array.copy() for name, array in held.items()}
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def restore(self, network):
+        if self.arrays is not None:
+            held = named(network, "params") | named(network, "state")
+            for name, array in held.items():
+                array[...] = self.arrays[name]
