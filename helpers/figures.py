@@ -88,14 +88,16 @@ def learning_curves(ax, curves, *, ylabel):
 
 def _label_ends(ax):
     """Write each line's label at its end, pushed up where two would overlap."""
-    low, high = ax.get_ylim()
-    gap, below = 0.09 * (high - low), -np.inf
-    for line in sorted(ax.lines, key=lambda line: line.get_ydata()[-1]):
-        x, y = line.get_xdata()[-1], line.get_ydata()[-1]
-        below = max(y, below + gap)
+    ax.autoscale_view()  # else the limits do not know the lines yet
+    scale = ax.transScale + ax.transLimits  # so that a logarithmic axis works too
+    below = -np.inf
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1], line) for line in ax.lines]
+    for x, y, line in sorted(ends, key=lambda end: end[1]):
+        below = max(scale.transform((x, y))[1], below + 0.09)
+        height = scale.inverted().transform((0, below))[1]
         ax.annotate(
             line.get_label(),
-            (x, below),
+            (x, height),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",

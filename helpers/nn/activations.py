@@ -121,6 +121,14 @@ class GELU(_Elementwise):
 class Softmax(Layer):
     """`softmax` of the last axis as a layer. Introduced in: mathematics/activations"""
 
+    def build(self, shape, rng, dtype):
+        if not shape or shape[-1] < 2:
+            raise ValueError(
+                "expected two or more numbers in the input's last axis, one a class, "
+                f"got {shape}: for one risk use Sigmoid"
+            )
+        return shape
+
     def forward(self, x, training=False):
         a = softmax(x)
         if training:

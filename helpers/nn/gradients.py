@@ -3,6 +3,8 @@
 Introduced in: mathematics/backpropagation
 """
 
+import math
+
 import numpy as np
 
 from helpers.nn.network import named, walk
@@ -19,8 +21,10 @@ def numerical_gradient(f, array, step=1e-5):
     array: float64 array; each number is moved and put back
     step: float > 0, the h
     Returns: array of the same shape
+    Raises: ValueError if the array is not float64
     Introduced in: mathematics/backpropagation
     """
+    _double("array", array)
     slopes = np.empty_like(array)
     for place in np.ndindex(array.shape):
         value = array[place]
@@ -47,15 +51,12 @@ def check_gradient(f, arrays, gradients, tolerance=1e-7, step=1e-5):
         both values, and what it looks like; ValueError if the arrays cannot be checked
     Introduced in: mathematics/backpropagation
     """
-    _checkable(f, arrays, gradients)
+    value = _checkable(f, arrays, gradients)
     claimed = {name: np.array(gradients[name]) for name in arrays}  # f may renew them
     errors = {}
     for name, array in arrays.items():
         measured = numerical_gradient(f, array, step)
-        gap = np.linalg.norm(claimed[name] - measured)
-        size = np.linalg.norm(claimed[name]) + np.linalg.norm(measured)
-        # below the rounding of f itself, two zeros are equal
-        errors[name] = float(gap / size) if size > 1e-9 else 0.0
+        errors[name] = _relative_error(claimed[name], measured, max(1, abs(value)))
         if not errors[name] <= tolerance:
             raise GradientError(
                 _lesson(name, claimed[name], measured, errors[name], tolerance)
@@ -63,28 +64,46 @@ def check_gradient(f, arrays, gradients, tolerance=1e-7, step=1e-5):
     return errors
 
 
+def _relative_error(claimed, measured, scale):
+    """`scale`: the size of f; below its rounding, two zeros are equal."""
+    if not (np.isfinite(claimed).all() and np.isfinite(measured).all()):
+        return math.inf
+    gap = np.linalg.norm(claimed - measured)
+    size = np.linalg.norm(claimed) + np.linalg.norm(measured)
+    return float(gap / size) if size > 1e-9 * scale else 0.0
+
+
 def _checkable(f, arrays, gradients):
+    """The value of f, if the arrays and gradients can be compared."""
     if set(arrays) != set(gradients) or not arrays:
         raise ValueError(
             f"check_gradient needs a gradient for each array, got arrays "
             f"{sorted(arrays)} and gradients {sorted(gradients)}"
         )
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype != np.float64:
-            raise ValueError(
-                f"{name} must be a float64 array, got {np.asarray(array).dtype}: "
-                "float32 rounds away what the check looks for"
-            )
+        _double(name, array)
         if np.shape(gradients[name]) != array.shape:
             raise ValueError(
                 f"the gradient of {name} must have its shape {array.shape}, "
                 f"got {np.shape(gradients[name])}"
             )
     first, again = f(), f()
+    if not (math.isfinite(first) and math.isfinite(again)):
+        raise ValueError(f"f must return a finite number, got {first!r} and {again!r}")
     if first != again:
         raise ValueError(
             f"f must return the same each time, got {first!r} and {again!r}: fix the "
             "batch, and the generator of any Dropout"
+        )
+    return first
+
+
+def _double(name, array):
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64:
+        raise ValueError(
+            f"{name} must be a float64 array, got "
+            f"{getattr(array, 'dtype', type(array).__name__)}: a coarser type rounds "
+            "away what the check looks for"
         )
 
 
@@ -106,8 +125,15 @@ def _guess(claimed, measured):
 
     if not np.isfinite(claimed).all():
         return "it holds NaN or infinity: look for a division by 0 or a log of 0"
+    if not np.isfinite(measured).all():
+        return "one step away the loss is NaN or infinite: check it elsewhere"
     if not claimed.any():
         return "it is 0 throughout: was backward called, does it fill this gradient?"
+    if like(claimed, measured):
+        return (
+            "it is right to four digits: look for a kink within the step, a forgotten "
+            "epsilon, or float32 on the way"
+        )
     if like(claimed, -measured):
         return "it has the right size and the wrong sign: look for a turned difference"
     factor = np.vdot(claimed, measured) / max(np.vdot(measured, measured), 1e-300)
@@ -118,8 +144,11 @@ def _guess(claimed, measured):
         )
     if claimed.ndim == 2 and like(claimed.T, measured):
         return "it is the transpose of what it should be: swap the two factors"
-    right = np.isclose(claimed, measured, rtol=1e-4, atol=1e-9).mean()
-    return f"{right:.0%} of its values are right: look at what the others share"
+    right = np.isclose(claimed, measured, rtol=1e-4, atol=1e-9)
+    return (
+        f"{right.sum()} of its {right.size} values are right: look at what the others "
+        "share"
+    )
 
 
 def check_layer(layer, x, rng, training=True, tolerance=1e-7, step=1e-5):
@@ -149,7 +178,7 @@ def check_layer(layer, x, rng, training=True, tolerance=1e-7, step=1e-5):
     weights = rng.normal(size=forward().shape)
     dx = layer.backward(weights)
     return check_gradient(
-        lambda: float(np.vdot(weights, forward())),
+        lambda: float(np.vdot(weights, forward())) + layer.penalty(),
         {"x": x} | named(layer, "params"),
         {"x": dx} | named(layer, "grads"),
         tolerance,

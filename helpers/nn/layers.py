@@ -68,7 +68,7 @@ class Layer:
 
     def add(self, name, value, dtype):
         """Hold a parameter under this name, and room for its gradient."""
-        self.params[name] = np.asarray(value, dtype=dtype)
+        self.params[name] = np.array(value, dtype=dtype)  # never the caller's own
         self.grads[name] = np.zeros_like(self.params[name])
 
     def sublayers(self):
@@ -120,14 +120,22 @@ class Dense(Layer):
     initial: function (shape, rng) -> array, for W; b begins at 0
     regularizer: `losses.L1`, `losses.L2` or None; acts on W, not on b
     Shapes: x (n, ..., n_in), W (n_in, n_out), b (n_out,), output (n, ..., n_out)
-    Raises: ValueError if n_out is not a whole number of at least 1
+    Raises: ValueError if n_out is not a whole number of at least 1, or the regularizer
+        is not made yet
     Introduced in: mathematics/backpropagation
     """
 
     def __init__(self, n_out, *, initial=glorot_uniform, regularizer=None):
         super().__init__()
-        if isinstance(n_out, bool) or n_out != int(n_out) or n_out < 1:
+        whole = hasattr(n_out, "__index__") and not isinstance(n_out, bool)
+        if not whole or n_out < 1:
             raise ValueError(f"Dense needs a whole number of outputs >= 1, got {n_out}")
+        made = hasattr(regularizer, "gradient") and not isinstance(regularizer, type)
+        if regularizer is not None and not made:
+            raise ValueError(
+                "Dense needs a regularizer that is made first, as losses.L2(0.01), "
+                f"got {regularizer!r}"
+            )
         self.n_out, self.initial, self.regularizer = int(n_out), initial, regularizer
 
     def __repr__(self):
@@ -205,10 +213,10 @@ class _Normalization(Layer):
         super().__init__()
         if not epsilon > 0:
             raise ValueError(f"{type(self).__name__} needs epsilon > 0, got {epsilon}")
-        self.epsilon = epsilon
+        self.epsilon = float(epsilon)
 
     def build(self, shape, rng, dtype):
-        if not shape:
+        if not shape or shape[-1] < 1:
             raise ValueError(
                 f"expected one or more numbers in the input's last axis, got {shape}"
             )
@@ -216,11 +224,12 @@ class _Normalization(Layer):
         self.add("beta", np.zeros(shape[-1]), dtype)
         return shape
 
-    def _forward(self, x, mean, variance, over):
-        """`over`: the axes that mean and variance are taken over; None if given."""
+    def _forward(self, x, mean, variance, over, training):
+        """`over`: the axes that mean and variance are taken over."""
         scale = 1 / np.sqrt(variance + x.dtype.type(self.epsilon))
         normal = (x - mean) * scale
-        self.keep(normal, scale, over)
+        if training:
+            self.keep(normal, scale, over)
         return normal * self.params["gamma"] + self.params["beta"]
 
     def backward(self, da, input_gradient=True):
@@ -253,7 +262,7 @@ class BatchNormalization(_Normalization):
             raise ValueError(
                 f"BatchNormalization needs 0 <= momentum < 1, got {momentum}"
             )
-        self.momentum = momentum
+        self.momentum = float(momentum)
 
     def build(self, shape, rng, dtype):
         super().build(shape, rng, dtype)
@@ -265,12 +274,13 @@ class BatchNormalization(_Normalization):
         mean, variance = self.state["mean"], self.state["variance"]
         if not training:
             scale = self.params["gamma"] / np.sqrt(variance + self.epsilon)
-            return ((x - mean) * scale + self.params["beta"]).astype(x.dtype)
+            return (x - mean) * scale + self.params["beta"]
         over = tuple(range(x.ndim - 1))
-        for running, now in ((mean, x.mean(over)), (variance, x.var(over))):
+        now = x.mean(over), x.var(over)
+        for running, new in zip((mean, variance), now, strict=True):
             running *= self.momentum
-            running += (1 - self.momentum) * now
-        return self._forward(x, x.mean(over), x.var(over), over)
+            running += (1 - self.momentum) * new
+        return self._forward(x, *now, over, training)
 
 
 class LayerNormalization(_Normalization):
@@ -288,4 +298,4 @@ class LayerNormalization(_Normalization):
 
     def forward(self, x, training=False):
         mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-        return self._forward(x, mean, variance, -1)
+        return self._forward(x, mean, variance, -1, training)

@@ -63,9 +63,11 @@ class Loss:
         weights: (n,) array or None, how much each patient counts; the sum is still
             divided by the number of patients, as Keras does
         Returns: float, 0 best; and an array of the output's shape
+        Raises: ValueError if weights are not one number of 0 or more for each patient
         """
         losses, slopes = self._each(y, output)
         if weights is not None:
+            weights = _one_each(weights, len(losses))
             losses = losses * _column(weights, losses)
             slopes = slopes * _column(weights, slopes)
         return float(losses.sum()) / losses.size, slopes / output.dtype.type(
@@ -80,7 +82,7 @@ class Loss:
 def _numbers(y, loss):
     """Targets as a finite array, with at least one patient."""
     y = np.asarray(y)
-    if y.ndim == 0 or len(y) == 0 or y.dtype.kind not in "buif":
+    if y.ndim == 0 or y.size == 0 or y.dtype.kind not in "buif":
         raise ValueError(
             f"{loss!r} needs one target or more, as numbers, got an array of shape "
             f"{y.shape} and type {y.dtype}"
@@ -93,8 +95,18 @@ def _numbers(y, loss):
     return y
 
 
+def _one_each(weights, n):
+    weights = np.asarray(weights)
+    if weights.shape != (n,) or not ((weights >= 0) & (weights < math.inf)).all():
+        raise ValueError(
+            f"weights must be one finite number of 0 or more for each of {n} patients, "
+            f"got shape {weights.shape}, the first {weights.ravel()[:3]}"
+        )
+    return weights
+
+
 def _column(weights, values):
-    return np.reshape(weights, (-1,) + (1,) * (values.ndim - 1)).astype(values.dtype)
+    return weights.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
 
 
 class MeanSquaredError(Loss):
@@ -170,11 +182,12 @@ class CategoricalCrossEntropy(_CrossEntropy):
 
     def targets(self, y, shape, dtype):
         y = super().targets(y, shape, dtype)
-        if y.min() < 0 or not np.allclose(y.sum(axis=-1), 1, atol=1e-5):
+        wrong = (y < 0).any(axis=-1) | ~np.isclose(y.sum(axis=-1), 1, atol=1e-5)
+        if wrong.any():
             raise ValueError(
                 f"{self!r} needs rows of shares that sum to 1, as 0 0 1 for the third "
-                f"of three classes, got for example {y[0]}: for class numbers use "
-                "SparseCategoricalCrossEntropy"
+                f"of three classes, got for example {y[wrong][0]}: for class numbers "
+                "use SparseCategoricalCrossEntropy"
             )
         return y
 
@@ -225,14 +238,15 @@ class SparseCategoricalCrossEntropy(CategoricalCrossEntropy):
             one_hot = np.eye(output.shape[-1], dtype=output.dtype)[y]
             return super()._each(one_hot, output)
         p = output.reshape(-1, output.shape[-1])
-        p = p - np.maximum.reduce(p, axis=1, keepdims=True)
+        # in rows even if p came in columns, so that p.ravel() below is a view
+        p = np.subtract(p, np.maximum.reduce(p, axis=1, keepdims=True), order="C")
         true = np.arange(0, p.size, p.shape[1]) + y.ravel()
         losses = p.take(true)
         np.exp(p, out=p)
         total = np.add.reduce(p, axis=1, keepdims=True)
         losses = np.log(total[:, 0]) - losses
         p /= total
-        p.ravel()[true] -= 1  # a view: p is contiguous
+        p.ravel()[true] -= 1
         return losses.reshape(y.shape), p.reshape(output.shape)
 
     def accuracy(self, y, output):
@@ -252,7 +266,7 @@ class _Regularizer:
             raise ValueError(
                 f"{type(self).__name__} needs a strength of 0 or more, got {strength}"
             )
-        self.strength = strength
+        self.strength = float(strength)
 
 
 class L1(_Regularizer):

@@ -19,16 +19,17 @@ class Sequential(Layer):
     def __init__(self, layers):
         super().__init__()
         self.layers = list(layers)
-        if not self.layers or len(set(map(id, self.layers))) < len(self.layers):
-            raise ValueError(
-                f"a network needs one layer or more, each standing once, got {layers}"
-            )
         for layer in self.layers:
             if not isinstance(layer, Layer):
                 raise ValueError(
                     f"a network is made of layers, got {layer!r}: write for example "
                     "Dense(10), with its brackets"
                 )
+        inner = [id(layer) for _, layer in walk(self)]
+        if not self.layers or len(set(inner)) < len(inner):
+            raise ValueError(
+                f"a network needs one layer or more, each standing once, got {layers}"
+            )
 
     def __repr__(self):
         return f"{type(self).__name__}({self.layers})"

@@ -30,26 +30,27 @@ class Optimizer:
                 f"got {learning_rate}"
             )
         self.learning_rate = learning_rate
-        self.n_steps, self._memory = 0, None
+        self.n_steps, self._known = 0, None
 
     def step(self, params, gradient):
         """Move the parameters one step, in place; the gradient is left as it is.
 
-        params: (n,) float array, contiguous
+        params: (n,) float array
         gradient: (n,) array of the same dtype
         Raises: ValueError if the two do not fit, or do not fit the steps before
         """
-        if self._memory is None:
-            self._memory = np.zeros((self.slots, params.size), params.dtype)
-            self._scratch = np.empty(min(BLOCK, params.size), params.dtype)
-        known = (self._memory.shape[1:], self._memory.dtype)
+        known = self._known or ((params.size,), params.dtype)
         for name, given in (("params", params), ("gradient", gradient)):
-            if (given.shape, given.dtype) != known:
+            if (given.shape, given.dtype) != known or known[1].kind != "f":
                 raise ValueError(
-                    f"{type(self).__name__} steps on {known[0]} numbers of {known[1]}, "
-                    f"got {name} of shape {given.shape}, {given.dtype}: "
+                    f"{type(self).__name__} steps on floats in a row, {known[0]} of "
+                    f"{known[1]}, got {name} of shape {given.shape}, {given.dtype}: "
                     "make a new optimizer for another network"
                 )
+        if self._known is None:
+            self._known = known
+            self._memory = np.zeros((self.slots, params.size), params.dtype)
+            self._scratch = np.empty(min(BLOCK, params.size), params.dtype)
         self.n_steps += 1
         for start in range(0, params.size, BLOCK):
             block = slice(start, start + BLOCK)

@@ -3,24 +3,27 @@
 Introduced in: mathematics/backpropagation
 """
 
+import io
 import math
 import os
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from helpers.nn.activations import Sigmoid, Softmax
 from helpers.nn.losses import BinaryCrossEntropy, Loss
-from helpers.nn.network import Sequential, flatten, named
+from helpers.nn.network import Sequential, flatten, named, walk
 from helpers.nn.optimizers import Optimizer
 
 
 class Network(Sequential):
     """Layers in a row that learn from patients.
 
-    layers: list of `Layer`
+    layers: list of `Layer`, of this network alone
     input_shape: tuple, of one patient's input; (30,) for 30 measurements
     loss: `Loss`
     optimizer: `Optimizer`, for this network alone
@@ -39,13 +42,32 @@ class Network(Sequential):
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64, got {dtype}")
         self.loss, self.optimizer, self.rng = loss, optimizer, rng
-        self.input_shape = tuple(int(size) for size in input_shape)
-        self.output_shape = self.build(self.input_shape, rng, self.dtype)
-        self._fits_loss()
+        self.input_shape = _shape(input_shape)
+        self._own_layers()
+        before = rng.bit_generator.state
+        try:
+            self.output_shape = self.build(self.input_shape, rng, self.dtype)
+            self._fits_loss()
+        except ValueError:
+            rng.bit_generator.state = before
+            raise
         self.theta, self.gradient = flatten(self)
+        self._running = list(named(self, "state").values())
+        for _, inner in walk(self):
+            inner.network_made = True
+
+    def _own_layers(self):
+        for name, inner in walk(self):
+            if hasattr(inner, "network_made"):
+                raise ValueError(
+                    f"layer {name}, counted from 0, {inner!r}, already belongs to a "
+                    "network, whose weights it would lose: make it anew"
+                )
 
     def _fits_loss(self):
         last, p_wanted = self.layers[-1], not self.loss.from_logits
+        while isinstance(last, Sequential):
+            last = last.layers[-1]
         ends = isinstance(last, Sigmoid | Softmax)
         if ends and self.loss.from_logits:
             raise ValueError(
@@ -80,10 +102,11 @@ class Network(Sequential):
         y: targets for the loss
         weights: (n,) array or None, how much each patient counts
         Returns: float, the loss before the step
-        Raises: ValueError if X or y do not fit; ArithmeticError if the loss is not
-            finite, and then no step is made
+        Raises: ValueError if anything does not fit; ArithmeticError if the loss or its
+            gradient is not finite, and then no step is made
         """
         X, y = self._checked(X, y)
+        weights = self._checked_weights(weights, len(X))
         return self._step(np.asarray(X, self.dtype), y, weights)[0]
 
     def loss_and_gradients(self, X, y, weights=None):
@@ -91,9 +114,10 @@ class Network(Sequential):
 
         X, y, weights: as in `train_on_batch`
         Returns: float, the loss with its penalties
-        Raises: ValueError if X or y do not fit
+        Raises: ValueError if anything does not fit
         """
         X, y = self._checked(X, y)
+        weights = self._checked_weights(weights, len(X))
         return self._forward_backward(np.asarray(X, self.dtype), y, weights)[0]
 
     def _forward_backward(self, x, y, weights):
@@ -103,12 +127,19 @@ class Network(Sequential):
         return value + self.penalty(), output
 
     def _step(self, x, y, weights):
-        value, output = self._forward_backward(x, y, weights)
-        if not math.isfinite(value):
+        before = [array.copy() for array in self._running]
+        with np.errstate(over="ignore", invalid="ignore"):  # the sum below tells
+            value, output = self._forward_backward(x, y, weights)
+            size = float(self.gradient @ self.gradient)
+            total = value + size + sum(float(array.sum()) for array in self._running)
+        if not math.isfinite(total):
+            for array, kept in zip(self._running, before, strict=True):
+                array[...] = kept
             raise ArithmeticError(
-                f"the loss became {value} at step {self.optimizer.n_steps + 1}: the "
-                f"learning rate, {self.optimizer.learning_rate:g}, is too large for "
-                "these inputs; lower it, or scale the inputs"
+                f"training diverged: at step {self.optimizer.n_steps + 1} the loss is "
+                f"{value:g}, its gradient {math.sqrt(size):g} long; the learning rate, "
+                f"{self.optimizer.learning_rate:g}, is too large for these inputs: "
+                "lower it, or scale the inputs"
             )
         self.optimizer.step(self.theta, self.gradient)
         return value, output
@@ -140,8 +171,8 @@ class Network(Sequential):
             while the weights moved, "accuracy" if the loss has one, and both with
             "val_" in front
         Raises: ValueError if anything does not fit, before anything is computed;
-            ArithmeticError if the loss is not finite; the weights are then those
-            before that step
+            ArithmeticError if the loss or its gradient is not finite; the weights
+            are then those before that step
         """
         X, y = self._checked(X, y)
         _whole(n_epochs, "n_epochs")
@@ -149,7 +180,7 @@ class Network(Sequential):
         weights = None if class_weight is None else self._weights(y, class_weight)
         stop = _Patience(patience, validation)
         if validation is not None:
-            validation = self._checked(*validation, "validation ")
+            validation = self._checked(*_pair(validation), "validation ")
         history = {}
         epochs = range(n_epochs)
         for _ in epochs if progress is None else progress(epochs, "epochs"):
@@ -219,7 +250,11 @@ class Network(Sequential):
 
     def _checked(self, X, y, what=""):
         X = self._checked_inputs(X, what)
-        y = self.loss.targets(y, self.output_shape, self.dtype)
+        try:
+            y = self.loss.targets(y, self.output_shape, self.dtype)
+        except ValueError as error:
+            place, last = len(self.layers), self.layers[-1]
+            raise ValueError(f"{what}y for layer {place}, {last!r}: {error}") from error
         if len(X) != len(y):
             raise ValueError(
                 f"{what}X and y must have one row a patient each, got {len(X)} rows "
@@ -228,7 +263,13 @@ class Network(Sequential):
         return X, y
 
     def _checked_inputs(self, X, what=""):
-        X, first = np.asarray(X), self.layers[0]
+        first = self.layers[0]
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise ValueError(
+                f"layer 1, {first!r}: expected {what}X with rows of one shape: {error}"
+            ) from error
         if X.dtype.kind not in "buif":
             raise ValueError(
                 f"layer 1, {first!r}: expected numbers, got {what}X of type {X.dtype}: "
@@ -240,16 +281,37 @@ class Network(Sequential):
                 f"{('n', *self.input_shape)} with n of 1 or more, got {X.shape}: "
                 f"{_hint(X, self.input_shape)}"
             )
-        if not (np.isfinite(X.min()) and np.isfinite(X.max())):
-            rows = [i for i, row in enumerate(X) if not np.isfinite(row).all()]
+        most = np.finfo(self.dtype).max
+        if not (-most <= X.min() and X.max() <= most):  # NaN compares false
+            rows = [i for i, row in enumerate(X) if not (np.abs(row) <= most).all()]
             raise ValueError(
-                f"layer 1, {first!r}: expected finite numbers, got NaN or infinity in "
-                f"{len(rows)} rows of {what}X, the first in row {rows[0]}: fill them "
-                "or leave these patients out"
+                f"layer 1, {first!r}: expected finite numbers, got NaN, infinity or "
+                f"more than {most:.0e} in {len(rows)} rows of {what}X, the first in "
+                f"row {rows[0]}: fill them or leave these patients out"
             )
         return X
 
+    def _checked_weights(self, weights, n):
+        if weights is None:
+            return None
+        weights = np.asarray(weights)
+        if (
+            weights.shape != (n,)
+            or weights.dtype.kind not in "buif"
+            or not (0 <= weights.min() and weights.max() < math.inf)
+        ):
+            raise ValueError(
+                f"weights must be {n} finite numbers of 0 or more, one a patient, got "
+                f"shape {weights.shape}, type {weights.dtype}: {weights}"
+            )
+        return weights.astype(self.dtype)
+
     def _weights(self, y, class_weight):
+        if not isinstance(class_weight, Mapping):
+            raise ValueError(
+                "class_weight must be a dict such as {0: 1, 1: 5}, "
+                f"got {class_weight!r}"
+            )
         classes = _classes(self.loss, y)
         known = np.unique(classes)
         missing = [int(k) for k in known if k not in class_weight]
@@ -305,12 +367,20 @@ class Network(Sequential):
             array[...] = found[name]
 
 
+# what zipfile and NumPy raise for a damaged archive
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+
+
 def _read(path):
     """The arrays of an .npz file, or a ValueError that names it."""
+    content = Path(path).read_bytes()
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.testzip() is not None:  # np.load may leave an end unread
+                raise zipfile.BadZipFile(f"bad checksum of {archive.testzip()}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"{path} is not a file that Network.save wrote, or it is damaged "
             f"({error}): save it anew"
@@ -331,8 +401,28 @@ def _whole(value, name):
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
+def _shape(input_shape):
+    if not isinstance(input_shape, tuple | list) or not input_shape:
+        raise ValueError(
+            "input_shape must be the shape of one patient's input, as (30,) for 30 "
+            f"measurements; got {input_shape!r}"
+        )
+    for size in input_shape:
+        _whole(size, "each size in input_shape")
+    return tuple(map(int, input_shape))
+
+
+def _pair(validation):
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ValueError(
+            "validation must be a pair, (X_val, y_val), got "
+            f"{type(validation).__name__}"
+        )
+    return validation
+
+
 def _hint(X, shape):
-    if len(X) and math.prod(X.shape[1:]) == math.prod(shape):
+    if X.ndim and len(X) and math.prod(X.shape[1:]) == math.prod(shape):
         return f"X.reshape(len(X), *{shape}) would fit"
     if X.shape == shape:
         return "one patient is X[None], a batch of one"
@@ -349,7 +439,7 @@ def _classes(loss, y):
         classes = (y[:, 0] > 0.5).astype(np.intp)
     else:
         classes = y.argmax(axis=-1)
-    if classes.ndim != 1:
+    if classes.ndim != 1 or (isinstance(loss, BinaryCrossEntropy) and y.shape[1] != 1):
         raise ValueError(f"class_weight needs one class a patient, got y {y.shape}")
     return classes
 
