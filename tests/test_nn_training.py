@@ -1,5 +1,7 @@
 """Layers in a row, and a network that learns, against hand values and Keras."""
 
+import copy
+import itertools
 import math
 import os
 import re
@@ -355,6 +357,18 @@ def test_fitting_on_goes_on_where_it_stood():
     assert parts[0]["loss"] + parts[1]["loss"] == history["loss"]
 
 
+def test_a_copy_learns_by_itself():
+    X, y = patients()
+    network = small()
+    network.fit(X, y, n_epochs=1)
+    before, twin = held(network), copy.deepcopy(network)
+    assert held(twin) == before
+    history = twin.fit(X, y, n_epochs=2)
+    assert held(network) == before
+    assert network.fit(X, y, n_epochs=2) == history
+    assert held(twin) == held(network) != before
+
+
 def batches_of(n, batch_size, n_epochs, seed=0):
     """The row numbers of each batch, epoch by epoch."""
     seen = Seen()
@@ -379,13 +393,11 @@ def test_each_epoch_sees_each_patient_once_in_batches_of_that_size(n, size, n_ep
 def test_patients_are_shuffled_and_not_the_starts_of_batches():
     epochs = batches_of(40, 4, 30)
     groups = [{frozenset(batch) for batch in batches} for batches in epochs]
-    for k, group in enumerate(groups):
-        assert not any(max(batch) - min(batch) == 3 for batch in group if k == 0)
-        assert not group & groups[k - 1]
-    beside_patient_0 = {i for g in groups for batch in g if 0 in batch for i in batch}
-    assert len(beside_patient_0) > 30  # 40 if one waits; 4 if only starts are moved
-    first = [batches[0][0] for batches in epochs]
-    assert len(set(first)) > 10
+    for earlier, later in itertools.pairwise(groups):
+        assert not earlier & later
+    met = {i for group in groups for batch in group if 0 in batch for i in batch}
+    assert len(met) > 30  # whom patient 0 shared a batch with; 4 if only starts move
+    assert len({batches[0][0] for batches in epochs}) > 10
 
 
 def test_targets_and_weights_stay_with_their_patients():
@@ -418,6 +430,8 @@ def test_the_history_holds_what_happened_before_each_step():
     before = network.evaluate(X, y)
     history = network.fit(X, y, n_epochs=2, batch_size=8, validation=(X, y))
     assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert {type(value) for values in history.values() for value in values} == {float}
+    assert {type(value) for value in before.values()} == {float}
     assert history["loss"][0] == pytest.approx(before["loss"], rel=1e-6)
     assert history["loss"][1] == pytest.approx(history["val_loss"][0], rel=1e-6)
     assert network.evaluate(X, y)["loss"] == history["val_loss"][1]
@@ -538,10 +552,10 @@ def distance(ours, theirs):
     norm=st.sampled_from([BatchNormalization, LayerNormalization, None]),
     end=st.sampled_from(
         [
-            (Dense(4), None, SPARSE),
-            (Dense(1), None, BINARY),
-            (Dense(4), Softmax, SparseCategoricalCrossEntropy(from_logits=False)),
-            (Dense(1), Sigmoid, BinaryCrossEntropy(from_logits=False)),
+            (4, None, SPARSE),
+            (1, None, BINARY),
+            (4, Softmax, SparseCategoricalCrossEntropy(from_logits=False)),
+            (1, Sigmoid, BinaryCrossEntropy(from_logits=False)),
         ]
     ),
     seed=st.integers(0, 2**32 - 1),
@@ -550,14 +564,14 @@ def test_a_whole_network_goes_forward_and_backward_as_keras_does(
     n, n_in, widths, bend, norm, end, seed
 ):
     rng = np.random.default_rng(seed)
-    last, squash, loss = end
+    n_out, squash, loss = end
     layers = [Dense(widths[0], regularizer=L2(0.01)), bend(), Dense(widths[1])]
     layers += [norm()] if norm else []
-    layers += [Tanh(), Dense(last.n_out)] + ([squash()] if squash else [])
+    layers += [Tanh(), Dense(n_out)] + ([squash()] if squash else [])
     network = make(layers, (n_in,), loss, seed=seed)
     network.theta += rng.normal(0, 0.1, network.theta.size).astype("f4")
     X = rng.normal(size=(n, n_in)).astype("f4")
-    y = rng.integers(0, max(2, last.n_out), (n, 1) if last.n_out == 1 else n)
+    y = rng.integers(0, max(2, n_out), (n, 1) if n_out == 1 else n)
     model = twin(network)
     value = network.loss_and_gradients(X, y)
     theirs, gradient = taped(model, loss_of(loss), X, y)
@@ -872,9 +886,10 @@ def test_a_missing_file_or_folder_is_told_as_such(tmp_path):
         network.load(tmp_path / "absent.npz")
     with refused(network, "absent", FileNotFoundError):
         network.save(tmp_path / "absent" / "weights.npz")
-    with refused(network, "", IsADirectoryError):
-        network.save(tmp_path)
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "folder").mkdir()
+    with refused(network, "folder", OSError):
+        network.save(tmp_path / "folder")
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder"]
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt("stop")])
@@ -1113,7 +1128,6 @@ def test_yes_and_no_are_numbers_too():
         (BINARY, None, ReLU, 1e15, 1),
         # the slope overflows while the loss is still a number
         (MeanAbsoluteError(), None, GELU, 0.1, 1e5),
-        # the running variance overflows while all else is still a number
         (BINARY, BatchNormalization, GELU, 1e15, 1),
     ],
 )
@@ -1143,6 +1157,16 @@ def test_a_step_that_diverges_is_not_made():
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, before[name])
     assert network.optimizer.n_steps == 1
+
+
+def test_running_means_that_overflow_are_put_back():
+    # the variance overflows, what is divided by it is 0, and the loss a number
+    X, y = patients(16, 2)
+    network = make([BatchNormalization(), Dense(1)], loss=BINARY)
+    with pytest.raises(ArithmeticError, match="diverged: at step 1 .*scale the inputs"):
+        network.train_on_batch(X * np.float32(1e25), y)
+    np.testing.assert_array_equal(network.layers[0].state["variance"], np.ones(5))
+    assert network.optimizer.n_steps == 0
 
 
 # Memory
@@ -1197,9 +1221,9 @@ def digits(tmp_path_factory):
     return flat(mnist.X_train), mnist.y_train, flat(mnist.X_test), mnist.y_test
 
 
-def reader_of_digits():
-    layers = [Dense(128), ReLU(), Dense(128), ReLU(), Dense(10)]
-    return make(layers, (784,), optimizer=Adam())
+def reader_of_digits(bend=ReLU, optimizer=None):
+    layers = [Dense(128), bend(), Dense(128), bend(), Dense(10)]
+    return make(layers, (784,), optimizer=optimizer or Adam())
 
 
 @needs_mirror
@@ -1213,17 +1237,26 @@ def test_digits_are_read_97_times_in_100_after_five_epochs(digits):
     assert history["loss"] == sorted(history["loss"], reverse=True)
 
 
+# ReLU with Adam is left to the layers' own tests: one sum of some 800,000 falls within
+# rounding of the kink, on the other side in Keras, and Adam makes a step of it.
 @needs_mirror
-def test_keras_follows_the_same_losses_for_a_hundred_steps(digits):
+@pytest.mark.parametrize(
+    "bend, ours, theirs",
+    [
+        (Tanh, Adam, lambda k: k.Adam()),
+        (ReLU, lambda: SGD(0.1), lambda k: k.SGD(0.1)),
+    ],
+)
+def test_keras_follows_the_same_losses_for_a_hundred_steps(digits, bend, ours, theirs):
     import keras
 
     X, y, _, _ = digits
-    network = reader_of_digits()
-    model, loss, optimizer = twin(network), loss_of(SPARSE), keras.optimizers.Adam()
+    network = reader_of_digits(bend, ours())
+    model, loss, optimizer = twin(network), loss_of(SPARSE), theirs(keras.optimizers)
     order = np.random.default_rng(5).permutation(len(X))[:3200].reshape(100, 32)
-    ours, theirs = [], []
+    curves = [], []
     for rows in order:
-        ours.append(network.train_on_batch(X[rows], y[rows]))
+        curves[0].append(network.train_on_batch(X[rows], y[rows]))
         value, gradient = taped(model, loss, X[rows], y[rows])
         sizes = [math.prod(v.shape) for v in model.trainable_variables]
         parts = np.split(gradient, np.cumsum(sizes)[:-1])
@@ -1234,6 +1267,6 @@ def test_keras_follows_the_same_losses_for_a_hundred_steps(digits):
             ],
             model.trainable_variables,
         )
-        theirs.append(value)
-    assert ours[-1] < 0.6 < ours[0]
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+        curves[1].append(value)
+    assert curves[0][-1] < 0.7 < curves[0][0]
+    np.testing.assert_allclose(*curves, rtol=0, atol=1e-3)

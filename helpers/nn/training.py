@@ -3,6 +3,7 @@
 Introduced in: mathematics/backpropagation
 """
 
+import copy
 import io
 import math
 import os
@@ -90,6 +91,14 @@ class Network(Sequential):
                 f"{len(self.layers)}, {last!r}, makes {self.output_shape}: for one "
                 "risk use BinaryCrossEntropy"
             )
+
+    def __deepcopy__(self, memo):
+        """A copy whose layers look into its own `theta` again, so that it can learn."""
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        vars(twin).update(copy.deepcopy(vars(self), memo))
+        twin.theta, twin.gradient = flatten(twin)
+        return twin
 
     def count_params(self):
         """How many numbers training changes."""
@@ -204,7 +213,7 @@ class Network(Sequential):
             chosen = None if weights is None else weights[rows]
             value, output = self._step(x, y[rows], chosen)
             self._add(sums, value, y[rows], output)
-        return {name: total / len(X) for name, total in sums.items()}
+        return {name: float(total / len(X)) for name, total in sums.items()}
 
     def _add(self, sums, value, y, output):
         sums["loss"] = sums.get("loss", 0) + value * len(y)
@@ -245,7 +254,7 @@ class Network(Sequential):
         sums = {}
         for rows, output in self._outputs(X, 1024):
             self._add(sums, self.loss(y[rows], output), y[rows], output)
-        judged = {name: total / len(X) for name, total in sums.items()}
+        judged = {name: float(total / len(X)) for name, total in sums.items()}
         return judged | {"loss": judged["loss"] + self.penalty()}
 
     def _checked(self, X, y, what=""):
