@@ -47,20 +47,25 @@ def check_gradient(f, arrays, gradients, tolerance=1e-7, step=1e-5):
         in Euclidean norms
     step: float > 0, how far each number is moved; a kink closer than that spoils it
     Returns: dict of name to that relative error, 0 best
-    Raises: GradientError if one is too large, naming the parameter, the number in it,
-        both values, and what it looks like; ValueError if the arrays cannot be checked
+    Raises: GradientError if one is too large, naming what is right and what is wrong,
+        for the first the number in it, both values, and what it looks like; ValueError if the arrays cannot be checked
     Introduced in: mathematics/backpropagation
     """
     value = _checkable(f, arrays, gradients)
     claimed = {name: np.array(gradients[name]) for name in arrays}  # f may renew them
-    errors = {}
-    for name, array in arrays.items():
-        measured = numerical_gradient(f, array, step)
-        errors[name] = _relative_error(claimed[name], measured, max(1, abs(value)))
-        if not errors[name] <= tolerance:
-            raise GradientError(
-                _lesson(name, claimed[name], measured, errors[name], tolerance)
-            )
+    measured = {n: numerical_gradient(f, array, step) for n, array in arrays.items()}
+    scale = max(1, abs(value))
+    errors = {n: _relative_error(claimed[n], measured[n], scale) for n in arrays}
+    wrong = [name for name, error in errors.items() if not error <= tolerance]
+    if wrong:
+        right = ", ".join(name for name in errors if name not in wrong) or "none"
+        name = wrong[0]
+        raise GradientError(
+            f"right: {right}; wrong: {', '.join(wrong)}\n"
+            f"the gradient of {name} is off by {errors[name]:.1e} "
+            f"(allowed {tolerance:.0e})\n"
+            + _lesson(name, claimed[name], measured[name])
+        )
     return errors
 
 
@@ -107,12 +112,11 @@ def _double(name, array):
         )
 
 
-def _lesson(name, claimed, measured, error, tolerance):
+def _lesson(name, claimed, measured):
     """What a person needs to find the mistake."""
     worst = np.unravel_index(np.abs(claimed - measured).argmax(), claimed.shape)
     place = f"{name}[{', '.join(map(str, worst))}]" if worst else name
     return (
-        f"the gradient of {name} is off by {error:.1e} (allowed {tolerance:.0e}).\n"
         f"  worst at {place}: backward says {claimed[worst]:.6g}, "
         f"moving it changes the loss by {measured[worst]:.6g} a unit\n"
         f"  {_guess(claimed, measured)}"
@@ -151,13 +155,12 @@ def _guess(claimed, measured):
     )
 
 
-def check_layer(layer, x, rng, training=True, tolerance=1e-7, step=1e-5):
+def check_layer(layer, x, rng, tolerance=1e-7, step=1e-5):
     """Check a layer's gradients, by its parameters and by its input.
 
     layer: `Layer`; it is built here, in float64
     x: (n, *shape) float64 array, away from the layer's kinks
     rng: numpy.random.Generator, for weights and for the loss, a random weighted sum
-    training: bool, handed to `forward`
     tolerance, step: as in `check_gradient`
     Returns: dict of name to relative error; the input is "x"
     Raises: as `check_gradient`; ValueError if the layer cannot take such an input
@@ -173,7 +176,7 @@ def check_layer(layer, x, rng, training=True, tolerance=1e-7, step=1e-5):
         for _, inner in walk(layer):
             if hasattr(inner, "rng"):
                 inner.rng = np.random.default_rng(seed)  # the same dropout each time
-        return layer.forward(x, training)
+        return layer.forward(x, training=True)
 
     weights = rng.normal(size=forward().shape)
     dx = layer.backward(weights)
