@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from helpers import runtime
 from helpers.data import images
-from helpers.nn import training
+from helpers.nn import storage
 from helpers.nn.activations import GELU, ReLU, Sigmoid, Softmax, Tanh, sigmoid, softmax
 from helpers.nn.gradients import check_gradient
 from helpers.nn.layers import (
@@ -909,9 +909,9 @@ def test_a_save_that_fails_leaves_the_former_file_whole(
         raise error
 
     if place == "savez":
-        monkeypatch.setattr(training.np, "savez", half)
+        monkeypatch.setattr(storage.np, "savez", half)
     else:
-        monkeypatch.setattr(training.os, "replace", full)
+        monkeypatch.setattr(storage.os, "replace", full)
     with pytest.raises(type(error), match=str(error)):
         small(1).save(path)
     assert path.read_bytes() == former

@@ -48,7 +48,8 @@ def check_gradient(f, arrays, gradients, tolerance=1e-7, step=1e-5):
     step: float > 0, how far each number is moved; a kink closer than that spoils it
     Returns: dict of name to that relative error, 0 best
     Raises: GradientError if one is too large, naming what is right and what is wrong,
-        for the first the number in it, both values, and what it looks like; ValueError if the arrays cannot be checked
+        for the first the number in it, both values, and what it looks like;
+        ValueError if the arrays cannot be checked
     Introduced in: mathematics/backpropagation
     """
     value = _checkable(f, arrays, gradients)

@@ -4,17 +4,12 @@ Introduced in: mathematics/backpropagation
 """
 
 import copy
-import io
 import math
-import os
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
+from helpers.nn import storage
 from helpers.nn.activations import Sigmoid, Softmax
 from helpers.nn.losses import BinaryCrossEntropy, Loss
 from helpers.nn.network import Sequential, flatten, named, walk
@@ -333,22 +328,17 @@ class Network(Sequential):
         table = np.array([class_weight.get(k, 0) for k in range(int(known[-1]) + 1)])
         return table[classes].astype(self.dtype)
 
+    def _held(self):
+        """All that training changes, by name: parameters and running means."""
+        return named(self, "params") | named(self, "state")
+
     def save(self, path):
         """Write the weights, all at once or not at all.
 
         path: str or Path, of the .npz file; one that is there is replaced
         Raises: OSError if it cannot be written; a former file is then still whole
         """
-        arrays = named(self, "params") | named(self, "state")
-        path = Path(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **arrays)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        storage.write(path, self._held())
 
     def load(self, path):
         """Read weights that a network of the same layers saved.
@@ -357,8 +347,7 @@ class Network(Sequential):
         Raises: OSError if it cannot be read; ValueError if it is damaged, or of
             another network; this one then keeps the weights it has
         """
-        arrays = named(self, "params") | named(self, "state")
-        found = _read(path)
+        arrays, found = self._held(), storage.read(path)
         wanted = {name: array.shape for name, array in arrays.items()}
         got = {name: array.shape for name, array in found.items()}
         if wanted != got:
@@ -374,30 +363,6 @@ class Network(Sequential):
             )
         for name, array in arrays.items():
             array[...] = found[name]
-
-
-# what zipfile and NumPy raise for a damaged archive
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
-
-
-def _read(path):
-    """The arrays of an .npz file, or a ValueError that names it."""
-    content = Path(path).read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if archive.testzip() is not None:  # np.load may leave an end unread
-                raise zipfile.BadZipFile(f"bad checksum of {archive.testzip()}")
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except _DAMAGED as error:
-        raise ValueError(
-            f"{path} is not a file that Network.save wrote, or it is damaged "
-            f"({error}): save it anew"
-        ) from error
-    for name, array in found.items():
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ValueError(f"{path} is damaged: {name} is not made of finite numbers")
-    return found
 
 
 def _expect(value, kind, name, example):
@@ -469,14 +434,12 @@ class _Patience:
             return False
         if row["val_loss"] < self.best:
             self.best, self.waited = row["val_loss"], 0
-            held = named(network, "params") | named(network, "state")
-            self.arrays = {name: array.copy() for name, array in held.items()}
+            self.arrays = {n: array.copy() for n, array in network._held().items()}
         else:
             self.waited += 1
         return self.waited >= self.patience
 
     def restore(self, network):
         if self.arrays is not None:
-            held = named(network, "params") | named(network, "state")
-            for name, array in held.items():
+            for name, array in network._held().items():
                 array[...] = self.arrays[name]
