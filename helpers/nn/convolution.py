@@ -21,7 +21,7 @@ class Conv2D(Layer):
 
     filters: int, 1 or more, how many sums of each window, the output's channels
     kernel_size: int or pair of ints, 1 or more, height and width of a window in pixels
-    stride: int or pair of ints, 1 or more, pixels from one window to the next
+    stride: int, 1 or more, pixels from one window to the next, down and across
     padding: "valid" keeps the windows inside the image; "same" lets them reach over
         its edge, where they read 0, and makes ceil(pixels / stride) of them
     initial: function (shape, rng) -> array, for W; b begins at 0
@@ -36,15 +36,16 @@ class Conv2D(Layer):
         self, filters, kernel_size, stride=1, padding="valid", *, initial=glorot_uniform
     ):
         super().__init__()
-        if not _whole(filters):
-            raise ValueError(
-                f"Conv2D needs a whole number of filters >= 1, got {filters!r}"
-            )
+        for name, value in {"filters": filters, "stride": stride}.items():
+            if not _whole(value):
+                raise ValueError(
+                    f"Conv2D needs {name}, a whole number >= 1, got {value!r}"
+                )
         if padding not in ("valid", "same"):
             raise ValueError(f"Conv2D needs padding valid or same, got {padding!r}")
-        self.filters, self.padding, self.initial = int(filters), padding, initial
+        self.filters, self.stride = int(filters), int(stride)
+        self.padding, self.initial = padding, initial
         self.kernel_size = _pair("Conv2D", "kernel_size", kernel_size)
-        self.stride = _pair("Conv2D", "stride", stride)
 
     def __repr__(self):
         return (
@@ -56,21 +57,27 @@ class Conv2D(Layer):
         *size, channels = _image(shape)
         if self.padding == "valid":
             _room(shape, self.kernel_size)
-        axes = zip(size, self.kernel_size, self.stride, strict=True)
-        (n_down, rows), (n_across, columns) = (_reads(*a, self.padding) for a in axes)
+        kernel = (*self.kernel_size, channels, self.filters)
+        self.add("W", self.initial(kernel, rng), dtype)
+        self.add("b", np.zeros(self.filters), dtype)
+        self._plan(size, channels, dtype)
+        return (*self._windows, self.filters)
+
+    def _plan(self, size, channels, dtype):
+        """For each weight, which windows read which pixels; and room for copies."""
+        (n_down, rows), (n_across, columns) = (
+            _along(*axis, self.stride, self.padding)
+            for axis in zip(size, self.kernel_size, strict=True)
+        )
+        self._windows = (n_down, n_across)
         self._reads = [
             ((i, j), (rows[i][0], columns[j][0]), (rows[i][1], columns[j][1]))
             for i, j in np.ndindex(self.kernel_size)
         ]
-        kernel = (*self.kernel_size, channels, self.filters)
-        self.add("W", self.initial(kernel, rng), dtype)
-        self.add("b", np.zeros(self.filters), dtype)
-        self._windows = (n_down, n_across)
         one = (*self._windows, *self.kernel_size, channels)
         n = max(1, BLOCK_BYTES // (math.prod(one) * np.dtype(dtype).itemsize))
         # what lies over the edge is never written, and stays 0
         self._copies = np.zeros((n, *one), dtype)
-        return (*self._windows, self.filters)
 
     def _blocks(self, x):
         """A few images at a time: which, and their windows, each copied to one row."""
@@ -115,8 +122,8 @@ class Conv2D(Layer):
             dx[:, *pixels] += of_window[:, *windows]
 
 
-def _reads(n_pixels, n_weights, stride, padding):
-    """Along one axis: how many windows; for each weight, which read which pixels."""
+def _along(n_pixels, n_weights, stride, padding):
+    """How many windows along an axis; for each weight, which read which pixels."""
     n, before = (n_pixels - n_weights) // stride + 1, 0
     if padding == "same":
         n = -(-n_pixels // stride)
