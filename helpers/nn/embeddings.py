@@ -32,8 +32,8 @@ class Embedding(Layer):
     """Look up the vector of each word; padding, word 0, is a row of zeros.
 
     The rows of zeros tell later layers where padding is, whatever stands in row 0 of
-    W, which is not trained. It must be the first layer, as words have no gradient:
-    `backward` returns None.
+    W, which is not trained; a word whose vector is all 0 passes for padding too. It
+    must be the first layer, as words have no gradient: `backward` returns None.
 
     n_words: int, 2 to 2**24; words are 0 to n_words - 1
     size: int, 1 or more, numbers in a vector
@@ -57,10 +57,8 @@ class Embedding(Layer):
     def build(self, shape, rng, dtype):
         if len(shape) != 1:
             raise ValueError(f"expected (time,), one word a place, got {shape}")
-        W, size = (
-            self.initial((self.n_words, self.size), rng),
-            (self.n_words, self.size),
-        )
+        size = self.n_words, self.size
+        W = self.initial(size, rng)
         if np.shape(W) != size:
             raise ValueError(
                 f"expected first vectors of shape {size}, got {np.shape(W)}"
@@ -231,7 +229,6 @@ def glove(
         return glove_loss(both, i[rows], j[rows], count[rows], x_max)[1]
 
     both = _first((2, n_words, size + 1), i, rng)
-    both[..., -1] = 0
     _descend(both, gradient, len(i), n_epochs, optimizer, rng, progress)
     return both[0, :, :-1] + both[1, :, :-1]
 
