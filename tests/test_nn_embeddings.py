@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from helpers.data.text import clinical_notes
 from helpers.nn import losses
 from helpers.nn.activations import Tanh
+from helpers.nn.attention import MeanOverTime
 from helpers.nn.embeddings import (
     Embedding,
     co_occurrences,
@@ -25,6 +26,7 @@ from helpers.nn.embeddings import (
 )
 from helpers.nn.gradients import check_gradient
 from helpers.nn.layers import Dense
+from helpers.nn.losses import BinaryCrossEntropy
 from helpers.nn.network import Sequential, named
 from helpers.nn.optimizers import Adam
 from helpers.nn.training import Network
@@ -529,3 +531,18 @@ def test_neighbours_refuse_a_word_without_vector_and_wrong_vectors():
     for wrong in (np.ones(3), np.full((3, 2), math.nan)):
         with pytest.raises(ValueError, match="vectors must be finite"):
             neighbours(wrong, 1, 1)
+
+
+def test_a_wrong_word_is_refused_before_anything_is_computed():
+    network = Network(
+        [Embedding(5, 3), MeanOverTime(), Dense(1)],
+        (4,),
+        loss=BinaryCrossEntropy(),
+        optimizer=Adam(),
+        rng=np.random.default_rng(0),
+    )
+    before, X = network.theta.copy(), np.ones((64, 4), dtype=int)
+    X[63, 3] = 5
+    with pytest.raises(ValueError, match="whole numbers from 0 to 4, got 5"):
+        network.fit(X, np.ones(64), n_epochs=1)
+    assert (network.theta == before).all()

@@ -220,11 +220,12 @@ def _largest(parts):
 
 def _to_the_largest(d, parts, led):
     """Hand the gradient to the part that led last, which is the largest."""
+    if not led:
+        parts[0][...] = d
     for part, here in zip(parts[:0:-1], led[::-1], strict=True):
         share = d * here
         part[...] = share
-        d = d - share
-    parts[0][...] = d
+        d = np.subtract(d, share, out=parts[0])
 
 
 class AveragePooling2D(_Pooling):

@@ -293,6 +293,8 @@ class Network(Sequential):
                 f"more than {most:.0e} in {len(rows)} rows of {what}X, the first in "
                 f"row {rows[0]}: fill them or leave these patients out"
             )
+        if hasattr(first, "words"):  # an Embedding refuses what is no word of its own
+            first.words(X)
         return X
 
     def _checked_weights(self, weights, n):
