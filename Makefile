@@ -24,7 +24,7 @@ promises: install  ## renew the outputs that cells promise, and show what change
 seeds: install     ## a chapter's claims under five seeds: make seeds CHAPTER=concepts/learning_from_data
 	@$(VENV_PYTHON) -m tools seeds $(CHAPTER)
 
-bench: install     ## the book's own network beside Keras and scikit-learn, about 4 minutes
+bench: install     ## the book's own network beside Keras and scikit-learn, about 6 minutes
 	@$(VENV_PYTHON) -m tools bench
 
 lock: install      ## make requirements.txt from requirements.in
