@@ -108,7 +108,6 @@ class MultiHeadAttention(Layer):
 
     def build(self, shape, rng, dtype):
         features = _features(shape)
-        _keep_freed_memory()
         if self.key_dim is None and features % self.n_heads:
             raise ValueError(
                 f"expected features that {self.n_heads} heads can share evenly, got "
@@ -317,15 +316,6 @@ class TransformerEncoder(Layer):
         d = self.norm_1.backward(d + self.feed_forward.backward(d))
         dx = self.attention.backward(d, input_gradient)
         return d + dx if input_gradient else None
-
-
-def _keep_freed_memory():
-    """Have freed memory kept for the next step: half the time of a step on Linux.
-
-    The C library there hands arrays of 128 kB or more back to the system at once, until
-    it has seen a larger one freed, of at most 32 MB; this one is not even touched.
-    """
-    np.empty(2**25 - 2**16, np.uint8)
 
 
 def _real(x):

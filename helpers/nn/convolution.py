@@ -61,7 +61,6 @@ class Conv2D(Layer):
         self.add("W", self.initial(kernel, rng), dtype)
         self.add("b", np.zeros(self.filters), dtype)
         self._plan(size, channels, dtype)
-        _keep_memory()
         return (*self._windows, self.filters)
 
     def _plan(self, size, channels, dtype):
@@ -121,15 +120,6 @@ class Conv2D(Layer):
         for weight, windows, pixels in self._reads:
             np.matmul(d, self.params["W"][weight].T, out=share)
             dx[:, *pixels] += of_window[:, *windows]
-
-
-def _keep_memory():
-    """Have glibc keep one batch's memory for the next: it saves a third of the time.
-
-    It gives large arrays back to the system, which clears each page of the next ones,
-    until an array of that size was freed once; 32 MiB is the most it can learn.
-    """
-    np.empty(2**25 - 2**16, np.uint8)  # never written to, so no memory is taken
 
 
 def _along(n_pixels, n_weights, stride, padding):
