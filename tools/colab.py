@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import inspect
 import io
+import lzma
 import os
 import sys
 import tomllib
@@ -125,6 +126,7 @@ def prepare(packed, wanted, core):
     import base64
     import importlib
     import io
+    import lzma
     import os
     import shutil
     import subprocess
@@ -165,7 +167,8 @@ def prepare(packed, wanted, core):
                 f"pip could not install {', '.join(missing)}: check the network, or "
                 "install by hand what is named here, then run this cell again."
             ) from error
-    zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))).extractall(folder)
+    unpacked = io.BytesIO(lzma.decompress(base64.b64decode(packed)))
+    zipfile.ZipFile(unpacked).extractall(folder)
     for name in [name for name in sys.modules if name.split(".")[0] == "helpers"]:
         del sys.modules[name]  # another package of that name, or an earlier run
     sys.path.insert(0, folder)
@@ -185,14 +188,14 @@ def modules():
 
 
 def pack():
-    """The helpers as the bytes of a zip file, the same bytes each time."""
+    """The helpers as a zip file, compressed as a whole, the same bytes each time."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for _, file in modules().values():
             entry = zipfile.ZipInfo(file.relative_to(chapters.ROOT).as_posix())
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # on any system
-            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
-    return packed.getvalue()
+            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_STORED)
+    return lzma.compress(packed.getvalue(), preset=9)
 
 
 def requirements(sources):
