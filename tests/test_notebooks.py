@@ -160,6 +160,8 @@ TEXTS = {
     "\nWe simply add.": "says 'simply'",
     "\n:::{tip}\nx\n:::": "uses the directive 'tip'",
     "\nsee {numref}`figure`": "uses the role 'numref'",
+    "\n$$\n\x08egin{aligned}\n$$": r"the control character '\x08egin'",
+    "\n$\tanh z$": r"the control character '\tanh'",
 }
 CODE = {
     "\n!pip install x": "shell and magic",

@@ -213,6 +213,13 @@ def _prose(cell, add):
             add(cell, f"uses the role {role!r}", "use {cite} or a Markdown link")
     for word in WORDS.findall(re.sub(r"`[^`\n]*`", "", text)):
         add(cell, f"says {word!r}", "leave the word out")
+    lost = re.search(r"[^\n -\U0010ffff]\w*", cell.source)
+    if lost:
+        add(
+            cell,
+            f"holds the control character {lost[0]!r}, as a lost backslash leaves it",
+            "write the formula again, with its backslash",
+        )
     if cell.get("attachments"):
         add(cell, "has an attachment", "draw it in a cell")
 
