@@ -270,7 +270,7 @@ class _Regularizer:
 
 
 class L1(_Regularizer):
-    """strength times the sum of |w|: drives weights to exactly 0.
+    """strength times the sum of |w|: draws weights to 0, around which steps tremble.
 
     strength: float, 0 or more
     Raises: ValueError if it is below 0 or not finite
