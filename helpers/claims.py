@@ -3,10 +3,12 @@
 Introduced in: concepts/learning_from_data
 """
 
+import contextlib
 import json
 import math
 import operator
 import os
+import re
 
 RELATIONS = {
     ">": operator.gt,
@@ -54,6 +56,43 @@ def claim(statement, value, relation, bound, *, stand_in=False):
     if not holds:
         raise ClaimError(f"claim is false: {line}")
     print(f"claim holds: {line}")
+
+
+@contextlib.contextmanager
+def fails(kind, *words):
+    """Run code that the page says will fail, and check that it fails for that reason.
+
+    Used as `with fails(ValueError, "expected shape"):`. Prints the error as it reaches
+    a reader, shortened to the paragraphs that hold the words.
+
+    kind: type of the error, an Exception
+    words: one or more str, each of which the message must hold
+    Raises: ClaimError if the code runs through, raises another type, or says something
+        else; ValueError if no words are given
+    Introduced in: keras/first_network
+    """
+    if not words or not all(isinstance(w, str) and w.strip() for w in words):
+        raise ValueError(
+            f"fails({kind.__name__}, ...) needs words of the message, got {words!r}: "
+            "the type alone does not say why it failed"
+        )
+    try:
+        yield
+    except Exception as error:
+        said = re.sub(r"\x1b\[\d*m", "", str(error))  # bold and colour of a terminal
+        missing = [w for w in words if w not in said]
+        if type(error) is not kind or missing:
+            raise ClaimError(
+                f"expected a {kind.__name__} with {' and '.join(map(repr, words))}, "
+                f"got {type(error).__name__}: {said}"
+            ) from error
+        told = [part for part in said.split("\n\n") if any(w in part for w in words)]
+        print(f"{kind.__name__}: {' ... '.join(told or [said]).strip()}")
+        return
+    raise ClaimError(
+        f"expected a {kind.__name__} with {' and '.join(map(repr, words))}, "
+        "and nothing failed"
+    )
 
 
 def _number(value, name):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from helpers.claims import RELATIONS, ClaimError, claim
+from helpers.claims import RELATIONS, ClaimError, claim, fails
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,55 @@ def test_claims_are_recorded_for_the_seeds_true_or_false(monkeypatch, tmp_path):
         ("true", True),
         ("false", False),
     ]
+
+
+def test_an_announced_failure_is_printed_and_does_not_stop_the_page(capsys):
+    with fails(KeyError, "age"):
+        {}["age"]
+    assert capsys.readouterr().out == "KeyError: 'age'\n"
+
+
+def test_of_a_long_message_the_paragraphs_with_the_words_are_shown(capsys):
+    shape = "\x1b[1mexpected shape (None, 784)\x1b[0m"
+    long = "\n\n".join(["In layer 3.", shape, "Arguments: x", "last"])
+    with fails(ValueError, "expected shape", "last"):
+        raise ValueError(long)
+    out = capsys.readouterr().out
+    assert out == "ValueError: expected shape (None, 784) ... last\n"
+
+
+def test_words_that_span_paragraphs_show_the_whole_message(capsys):
+    with fails(ValueError, "one\n\ntwo"):
+        raise ValueError("one\n\ntwo")
+    assert capsys.readouterr().out == "ValueError: one\n\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("step", "got"),
+    [
+        (lambda: None, "nothing failed"),
+        (lambda: int("x"), "got ValueError: invalid literal"),
+        (lambda: {}["sex"], "got KeyError: 'sex'"),
+    ],
+)
+def test_a_page_stops_if_it_does_not_fail_as_announced(step, got):
+    with pytest.raises(ClaimError, match=f"expected a KeyError with 'age'.*{got}"):
+        with fails(KeyError, "age"):
+            step()
+
+
+def test_a_subclass_is_another_failure():
+    with pytest.raises(ClaimError, match="got KeyError"), fails(LookupError, "age"):
+        {}["age"]
+
+
+@pytest.mark.parametrize("words", [(), ("",), (" ", "x"), (1,)])
+def test_a_type_alone_is_no_reason(words):
+    with pytest.raises(ValueError, match="needs words of the message"):
+        with fails(KeyError, *words):
+            {}["age"]
+
+
+def test_an_interrupt_is_not_swallowed():
+    with pytest.raises(KeyboardInterrupt), fails(KeyError, "age"):
+        raise KeyboardInterrupt
