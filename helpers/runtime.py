@@ -3,6 +3,7 @@
 Introduced in: setup
 """
 
+import logging
 import os
 import platform
 import random
@@ -18,7 +19,8 @@ def seed():
     """Seed every generator of the session once, and return the chapter's own.
 
     The seed is the environment variable HEALTHBOOK_SEED, 0 if it is not set. Keras
-    is seeded if it is loaded, so import it first.
+    is seeded if it is loaded, so import it first; TensorFlow's advice on retracing,
+    which a page that builds several models would print again and again, is left out.
 
     Returns: numpy.random.Generator, to be handed to whatever draws at random
     Raises: ValueError if HEALTHBOOK_SEED is not a whole number from 0 to 2**32 - 1
@@ -35,7 +37,12 @@ def seed():
     np.random.seed(value)  # noqa: NPY002 - libraries still draw from it
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(value)
+        logging.getLogger("tensorflow").addFilter(_no_advice)
     return np.random.default_rng(value)
+
+
+def _no_advice(record):
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def threads(n):

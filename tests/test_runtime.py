@@ -1,3 +1,4 @@
+import logging
 import os
 import random
 import subprocess
@@ -37,6 +38,19 @@ def test_keras_is_seeded_where_it_is_loaded(monkeypatch):
     first = keras.random.normal((4,))
     runtime.seed()
     assert np.array_equal(first, keras.random.normal((4,)))
+
+
+def test_advice_on_retracing_is_left_out_and_other_warnings_are_not(caplog):
+    import keras  # noqa: F401 - seed() looks whether it is loaded
+
+    runtime.seed()
+    logger = logging.getLogger("tensorflow")
+    with caplog.at_level("WARNING", logger="tensorflow"):
+        logger.propagate, before = True, logger.propagate
+        logger.warning("5 out of the last 6 calls triggered tf.function retracing")
+        logger.warning("the graph has no %s", "end")
+        logger.propagate = before
+    assert caplog.messages == ["the graph has no end"]
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "one", "", str(2**32)])
