@@ -8,6 +8,7 @@ Introduced in: concepts/learning_from_data
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREEN, PINK, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
 MARKERS = ("o", "s", "^", "D")
@@ -83,6 +84,7 @@ def learning_curves(ax, curves, *, ylabel):
     Introduced in: concepts/learning_from_data
     """
     epochs = np.arange(1, 1 + max(map(len, curves.values()), default=0))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # no epoch 2.5
     return lines(ax, epochs, curves, xlabel="epoch", ylabel=ylabel)
 
 

@@ -83,6 +83,12 @@ def test_learning_curves_refuses_what_it_cannot_draw(curves, message):
         figures.learning_curves(figures.axes(), curves, ylabel="loss")
 
 
+def test_epochs_are_counted_in_whole_numbers():
+    ax = figures.axes()
+    figures.learning_curves(ax, {"a": range(20)}, ylabel="loss")
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
 def test_intervals_put_the_first_row_on_top():
     ax = figures.axes()
     rows = {"first": (0.1, 0.2, 0.4), "second": (0.5, 0.5, 0.5)}
