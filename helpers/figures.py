@@ -183,6 +183,34 @@ def intervals(ax, rows, *, xlabel):
     return ax
 
 
+def reliability(ax, curves):
+    """Draw found share against said risk, with intervals, and the line of equality.
+
+    ax: matplotlib Axes
+    curves: dict of label (str) to groups, each (mean risk, low, share, high, n), as
+        `evaluate.reliability` returns them; two entries at most
+    Returns: the Axes
+    Raises: ValueError if there are no curves, more than two, or one without groups
+    Introduced in: challenges/calibration_and_decisions
+    """
+    if not 1 <= len(curves) <= 2 or not all(map(len, curves.values())):
+        raise ValueError(
+            "reliability draws one or two curves of one group or more, got "
+            f"{ {label: len(groups) for label, groups in curves.items()} }: "
+            "use more axes, side by side"
+        )
+    ax.plot([0, 1], [0, 1], ":", color=BLACK, linewidth=1)
+    for k, (label, groups) in enumerate(curves.items()):
+        said, low, share, high, _ = np.transpose(groups)
+        gap = [share - low, high - share]
+        style = MARKERS[k] + STYLES[k]
+        ax.errorbar(said, share, gap, fmt=style, capsize=3, linewidth=1.2, label=label)
+    if len(curves) > 1:
+        ax.legend(loc="upper left", frameon=False)
+    ax.set(xlabel="risk, mean of the group", ylabel="share with the event")
+    return ax
+
+
 def pictures(rows):
     """Draw gray images in rows, each row labelled at its left.
 
