@@ -130,11 +130,17 @@ def bootstrap(statistic, *columns, rng, patient_id=None, n_resamples=1000):
             f"none missing, got lengths {lengths}, {len(patients)} patients and "
             f"{np.sum(patient < 0)} ids missing"
         )
-    ends = np.cumsum(np.bincount(patient))
-    rows = np.split(np.argsort(patient, kind="stable"), ends[:-1])
+    sorted_rows, ends = (
+        np.argsort(patient, kind="stable"),
+        np.cumsum(np.bincount(patient)),
+    )
+    rows = np.split(sorted_rows, ends[:-1])
+    single = len(rows) == len(sorted_rows)  # then no list of rows, which would be slow
 
     def of(drawn):
-        chosen = np.concatenate([rows[k] for k in drawn])
+        chosen = (
+            sorted_rows[drawn] if single else np.concatenate([rows[k] for k in drawn])
+        )
         value = float(statistic(*(column[chosen] for column in columns)))
         if not np.isfinite(value):
             raise ValueError(

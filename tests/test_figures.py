@@ -170,3 +170,27 @@ def test_signed_maps_share_a_scale_centred_at_zero_and_have_a_bar():
 def test_signed_maps_of_unlike_images_are_refused(maps):
     with pytest.raises(ValueError, match="one shape \\(height, width\\)"):
         figures.signed_maps(maps, label="")
+
+
+GROUPS = [(0.1, 0.05, 0.2, 0.4, 20), (0.7, 0.6, 0.8, 0.9, 20)]
+
+
+def test_reliability_puts_risks_to_the_right_and_shares_upwards():
+    ax = figures.reliability(figures.axes(), {"network": GROUPS})
+    equality, (dots, _, (bars,)) = ax.lines[0], ax.containers[0]
+    assert equality.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert dots.get_xydata().tolist() == [[0.1, 0.2], [0.7, 0.8]]
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    np.testing.assert_allclose(ends, [[0.05, 0.4], [0.6, 0.9]])
+    assert ax.get_legend() is None
+
+
+def test_two_reliability_curves_are_named():
+    ax = figures.reliability(figures.axes(), {"before": GROUPS, "after": GROUPS[:1]})
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["before", "after"]
+
+
+@pytest.mark.parametrize("curves", [{}, dict.fromkeys("abc", GROUPS), {"a": []}])
+def test_reliability_refuses_what_it_cannot_draw(curves):
+    with pytest.raises(ValueError, match="one or two curves of one group or more, got"):
+        figures.reliability(figures.axes(), curves)
