@@ -265,7 +265,7 @@ def reliability(y, p, n_groups=10):
         repeat, since equal ones are not parted
     Raises: ValueError if y or p is not as above, or there are fewer rows than groups
     Source: as scikit-learn's calibration_curve(strategy="quantile"), with intervals
-    Introduced in: challenges/calibration_and_decisions
+    Introduced in: keras/tabular_diagnosis
     """
     y, p = _checked(y, p)
     group = _groups(p, n_groups)

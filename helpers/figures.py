@@ -191,7 +191,7 @@ def reliability(ax, curves):
         `evaluate.reliability` returns them; two entries at most
     Returns: the Axes
     Raises: ValueError if there are no curves, more than two, or one without groups
-    Introduced in: challenges/calibration_and_decisions
+    Introduced in: keras/tabular_diagnosis
     """
     if not 1 <= len(curves) <= 2 or not all(map(len, curves.values())):
         raise ValueError(
