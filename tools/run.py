@@ -12,7 +12,7 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from tools import chapters
+from tools import chapters, kernels
 
 AT_ONCE = 2
 CELL_TIMEOUT = 600  # seconds
@@ -119,12 +119,24 @@ async def _one(path, more, allow_errors):
     log = chapters.BUILD / "scratch" / f"{chapters.name(path).replace('/', '-')}.log"
     try:
         with open(log, "wb") as stderr:  # what a kernel says outside of its cells
-            await client.async_execute(env=environment(**more), stderr=stderr)
+            await _patiently(client, env=environment(**more), stderr=stderr)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
         error = _failure(path, notebook, failure, log)
     finally:
         watch.cancel()
     return Run(path, notebook, time.monotonic() - start, peak[0], error)
+
+
+async def _patiently(client, **options):
+    """Execute; with a new kernel if the first one never answers."""
+    for _ in range(kernels.TRIES - 1):
+        try:
+            return await client.async_execute(**options)
+        except RuntimeError as error:
+            if not kernels.silent(error):
+                raise
+            print(f"  a kernel is started again: {error}", flush=True)
+    return await client.async_execute(**options)
 
 
 async def _watch(client, peak):

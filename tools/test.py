@@ -14,7 +14,7 @@ STEPS = {
     "unit tests and notebook rules": [*PYTEST, "tests", "-m", "not built"],
     "every cell of every notebook": [
         *[*PYTEST, "--nbval", "book", "-n", "2", "--dist", "loadfile", "-v"],
-        *["-W", "default"],
+        *["-W", "default", "-p", "tools.kernels"],
     ],
     "the book": [sys.executable, "-m", "tools", "book"],
     "the built pages and exports": [*PYTEST, "tests", "-m", "built", "-v", "-rs"],
