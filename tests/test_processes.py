@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from helpers import processes
 
@@ -180,3 +181,39 @@ def test_stop_wants_seconds(tmp_path, timeout):
         with pytest.raises(ValueError, match="timeout: expected seconds from 0"):
             program.stop(timeout)
         assert program.running
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """A kernel of its own, in which a program has been started; and that one's id."""
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    cell = NOTEBOOK.format("").replace("sys.argv[1]", "'log'")
+    pids = []
+
+    def hear(message):
+        if message["msg_type"] == "stream":
+            pids.append(int(message["content"]["text"]))
+
+    client.execute_interactive(cell, timeout=60, output_hook=hear)
+    yield manager, client, pids[0]
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize("end", ["fails", "is interrupted", "is killed"])
+def test_no_program_outlives_a_kernel_that(kernel, end):
+    manager, client, pid = kernel
+    if end == "fails":
+        reply = client.execute_interactive("1 / 0", timeout=60, output_hook=len)
+        assert reply["content"]["ename"] == "ZeroDivisionError"
+    elif end == "is interrupted":
+        question = client.execute("time.sleep(60)")
+        while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+            pass  # the cell has not begun
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=60)
+        assert reply["parent_header"]["msg_id"] == question
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+    assert psutil.pid_exists(pid)
+    manager.shutdown_kernel(now=end == "is killed")
+    assert gone(pid)
