@@ -265,9 +265,15 @@ def test_the_id_of_the_first_cell_is_taken(chapter, references):
 
 
 def test_the_helpers_unpack_byte_for_byte(tmp_path):
-    unpacked = io.BytesIO(lzma.decompress(colab.pack()))
+    code = [
+        "from helpers import explain",
+        "def late():\n    import helpers.data.trials",
+    ]
+    unpacked = io.BytesIO(lzma.decompress(colab.pack(code)))
     zipfile.ZipFile(unpacked).extractall(tmp_path)
-    sources = list((chapters.ROOT / "helpers").rglob("*.py"))
+    helpers = chapters.ROOT / "helpers"
+    names = ["__init__", "explain", "data/__init__", "data/trials"]
+    sources = [helpers / f"{name}.py" for name in names]
     copies = [tmp_path / file.relative_to(chapters.ROOT) for file in sources]
     assert {file for file in tmp_path.rglob("*") if file.is_file()} == set(copies)
     for file, copy in zip(sources, copies, strict=True):
@@ -275,8 +281,15 @@ def test_the_helpers_unpack_byte_for_byte(tmp_path):
 
 
 def test_packing_twice_gives_the_same_small_file():
-    assert colab.pack() == colab.pack()
-    assert len(colab.setup_code(ONLY_HELPERS)) < 100_000
+    everything = [f"import {name}" for name in colab.modules()]
+    assert colab.pack(everything) == colab.pack(everything)
+    assert len(colab.pack(ONLY_HELPERS)) < len(colab.pack(everything)) / 5
+
+
+@pytest.mark.parametrize("path", chapters.notebooks(), ids=chapters.name)
+def test_the_first_cell_of_a_chapter_is_small(path):
+    code = [c.source for c in chapters.read(path).cells if c.cell_type == "code"]
+    assert len(colab.setup_code(code)) < 100_000
 
 
 def test_the_first_cell_is_python_3_10_and_a_form():

@@ -113,7 +113,7 @@ def _code_cell(name, source, metadata):
 def setup_code(sources):
     """The first cell for a chapter with these code cells."""
     wanted, core = requirements(sources)
-    packed = base64.encodebytes(pack()).decode()
+    packed = base64.encodebytes(pack(sources)).decode()
     call = f"prepare(PACKED, wanted={wanted!r}, core={core!r})"
     end = "del PACKED, prepare  # the names are the chapter's own"
     function = inspect.getsource(prepare)
@@ -187,11 +187,15 @@ def modules():
     return found
 
 
-def pack():
-    """The helpers as a zip file, compressed as a whole, the same bytes each time."""
+def pack(sources):
+    """The helpers that this code uses, in a zip file compressed as a whole.
+
+    The same code gives the same bytes each time.
+    """
+    used = with_helpers(set().union(*map(imports, sources)))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for _, file in modules().values():
+        for file in [file for name, (_, file) in modules().items() if name in used]:
             entry = zipfile.ZipInfo(file.relative_to(chapters.ROOT).as_posix())
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # on any system
             archive.writestr(entry, file.read_bytes(), zipfile.ZIP_STORED)

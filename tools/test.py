@@ -8,16 +8,17 @@ from tools import run
 from tools.chapters import ROOT
 
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
+TWO = ["-n", "2"]  # at a time
 STEPS = {
     "lint": [sys.executable, "-m", "ruff", "check", "."],
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
-    "unit tests and notebook rules": [*PYTEST, "tests", "-m", "not built"],
+    "unit tests and notebook rules": [*PYTEST, "tests", "-m", "not built", *TWO],
     "every cell of every notebook": [
-        *[*PYTEST, "--nbval", "book", "-n", "2", "--dist", "loadfile", "-v"],
+        *[*PYTEST, "--nbval", "book", *TWO, "--dist", "loadfile", "-v"],
         *["-W", "default", "-p", "tools.kernels"],
     ],
     "the book": [sys.executable, "-m", "tools", "book"],
-    "the built pages and exports": [*PYTEST, "tests", "-m", "built", "-v", "-rs"],
+    "the built pages and exports": [*PYTEST, "tests", "-m", "built", *TWO, "-v", "-rs"],
 }
 
 
