@@ -84,7 +84,10 @@ def test_after_rotation_the_old_key_is_not_needed_and_does_not_open():
         privacy.unseal(sealed, [OLD])
 
 
-@pytest.mark.parametrize("keys", [[], OLD, None, {OLD}])
+NO_LISTS = {"empty": [], "one key": OLD, "none": None, "set": {OLD}}
+
+
+@pytest.mark.parametrize("keys", NO_LISTS.values(), ids=NO_LISTS)
 def test_keys_that_are_no_list_are_refused(keys):
     for use in (privacy.seal, privacy.unseal, privacy.reseal):
         with pytest.raises(ValueError, match=r"list of keys, newest first: \[key\]"):
