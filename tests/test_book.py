@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from tools import chapters, run
+from tools.test import STEPS
 
 ROOT = chapters.ROOT
 TABLE = b"a\n1\n"
@@ -104,6 +106,43 @@ def test_a_build_runs_what_changed_and_nothing_else(book):
     (book / "cache" / "table.csv").write_bytes(TABLE)
     assert ran(tools(book, "book")) == ["one", "two"]
     assert ran(tools(book, "book")) == []
+
+
+def nbval(root):
+    """The step of `make test` that runs every cell, on the small book."""
+    step = STEPS["every cell of every notebook"]
+    data = {"HEALTHBOOK_CACHE": str(root / "cache"), "HEALTHBOOK_DATA": ""}
+    environment = {**run.environment(HEALTHBOOK_SEED="0"), **data}
+    command = [*step, "-c", os.devnull, "--rootdir", str(root)]
+    command += ["-p", "no:cacheprovider"]
+    return subprocess.run(command, cwd=root, capture_output=True, env=environment)
+
+
+def test_what_nbval_ran_and_found_right_is_not_run_again(book):
+    draw = (
+        "import sys, time, matplotlib.pyplot as plt\n"
+        "print('before')\nplt.plot([1]); plt.show()\nprint('after')\n"
+        "print('a warning', file=sys.stderr)\ntime.time()"
+    )
+    notebook(book / "book" / "one.ipynb", draw, "x = 1", "1 / 0")
+    assert nbval(book).returncode == 1
+    stopped = tools(book, "book")
+    assert stopped.returncode and ran(stopped) == ["one"]  # for a cell of it failed
+
+    notebook(book / "book" / "one.ipynb", draw, "x = 1", "x")
+    assert nbval(book).returncode == 0
+    built = tools(book, "book")
+    assert built.returncode == 0 and ran(built) == [], built.text
+    figure = re.compile(r'src="([^"]*_images/\w+\.png)"')
+    kept, image = page(book, "one"), figure.search(page(book, "one"))[1]
+
+    shutil.rmtree(book / "_build")
+    assert ran(tools(book, "book")) == ["one", "two"]
+    again = page(book, "one")
+    assert figure.search(again)[1] == image  # named after what it holds
+    times = re.compile(r"\b1\d{9}\.\d+")
+    assert times.findall(kept) != times.findall(again)
+    assert times.sub("", kept) == times.sub("", again)  # the same page from both
 
 
 def test_a_wrong_file_and_a_wrong_setting_end_the_build_with_their_message(book):

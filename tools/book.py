@@ -22,12 +22,12 @@ DOCTREES = BUILD / ".doctrees"
 def build():
     """Build the book; every failure ends the process with a message."""
     start = time.monotonic()
-    _forget_stale()
+    forget_stale()
     paths, cache = chapters.notebooks(), get_cache(str(CACHE))
     changed = [path for path in paths if _record(cache, path) is None]
     print(f"Running {len(changed)} of {len(paths)} notebooks", flush=True)
     if changed:
-        run.stop_at_failure(run.execute(changed, done=lambda r: _keep(cache, r)))
+        run.stop_at_failure(run.execute(changed, done=lambda r: keep(cache, r)))
     lost = [chapters.name(path) for path in paths if _record(cache, path) is None]
     if lost:  # else myst-nb would quietly run them again
         sys.exit(f"These notebooks ran and are not in the cache: {lost}")
@@ -68,7 +68,7 @@ def _data():
     return sorted(settings.items()), served
 
 
-def _forget_stale():
+def forget_stale():
     """Drop results and pages that were made from something that has changed.
 
     The cache knows a notebook by its code alone. What the code calls is the key
@@ -106,8 +106,12 @@ def _record(cache, path):
         return None
 
 
-def _keep(cache, done):
-    done.notebook.metadata.kernelspec = chapters.KERNELSPEC  # part of the cache's key
+def keep(cache, done):
+    """Put a notebook that ran where myst-nb finds it."""
+    done.notebook.metadata.update(  # the kernel is part of the cache's key
+        kernelspec=chapters.KERNELSPEC,
+        language_info={"name": "python", "pygments_lexer": "ipython3"},
+    )
     bundle = CacheBundleIn(
         done.notebook,
         str(done.path),
@@ -131,7 +135,7 @@ def _render():
 
 def _report(cache, paths, seconds):
     width = max(len(chapters.name(path)) for path in paths)
-    print(f"\n{'chapter':{width}}  seconds  peak memory")
+    print(f"\n{'chapter':{width}}  seconds  memory")
     for path in paths:
         data = _record(cache, path).data
         took, memory = data["execution_seconds"], data["memory"] / 1e6

@@ -23,8 +23,8 @@ class Run(NamedTuple):
     """One notebook that ran.
 
     notebook: the notebook with its outputs
-    seconds: from the kernel's start to its end
-    memory: int, peak resident bytes of the kernel and its children
+    seconds: how long it took
+    memory: int, most resident bytes seen of the kernel and its children
     error: what failed, in words, or None
     """
 

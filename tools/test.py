@@ -15,7 +15,7 @@ STEPS = {
     "unit tests and notebook rules": [*PYTEST, "tests", "-m", "not built", *TWO],
     "every cell of every notebook": [
         *[*PYTEST, "--nbval", "book", *TWO, "--dist", "loadfile", "-v"],
-        *["-W", "default", "-p", "tools.kernels"],
+        *["-W", "default", "-p", "tools.kernels", "-p", "tools.keep"],
     ],
     "the book": [sys.executable, "-m", "tools", "book"],
     "the built pages and exports": [*PYTEST, "tests", "-m", "built", *TWO, "-v", "-rs"],
