@@ -17,6 +17,8 @@ def format_sources():
         subprocess.check_call(
             [sys.executable, "-m", "ruff", *command, str(chapters.ROOT)]
         )
+    from tools import frame
+
     for path in sorted((chapters.ROOT / "book").rglob("*.ipynb")):
         before, after = (
             path.read_text(encoding="utf-8"),
@@ -25,6 +27,11 @@ def format_sources():
         if before != after:
             path.write_text(after, encoding="utf-8", newline="\n")
             print(f"formatted {path.relative_to(chapters.ROOT)}")
+    for file in frame.TABLES:
+        page, after = chapters.ROOT / "book" / file, frame.written(file)
+        if page.read_text(encoding="utf-8") != after:
+            page.write_text(after, encoding="utf-8", newline="\n")
+            print(f"made the table of book/{file} anew")
 
 
 def promises(names):

@@ -85,8 +85,11 @@ def sections():
 
 
 def planned():
-    """The names of all chapters that treat a section, written or not."""
-    return {chapter for row in _listed() for chapter in row["chapters"].split()}
+    """Each section or question: the names of the chapters, written or not, for it."""
+    return {
+        identifier(row["document"], row["section"]): row["chapters"].split()
+        for row in _listed()
+    }
 
 
 def identifier(document, section):
@@ -111,13 +114,14 @@ def formatted(notebook):
     missing cell ids come from nbformat; the Mirrors cell is written from metadata.
     """
     mirrors = notebook.metadata.get("mirrors", [])
+    frame = {"mirrors": mirrors, "corrects": notebook.metadata.get("corrects")}
     notebook = nbformat.from_dict(notebook)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": KERNELSPEC,
             "language_info": {"name": "python"},
-            **({"mirrors": mirrors} if mirrors else {}),
+            **{key: value for key, value in frame.items() if value},
         }
     )
     for number, cell in enumerate(notebook.cells):

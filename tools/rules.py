@@ -167,6 +167,20 @@ def _mirrors(notebook, add):
                 f"mirrors {entry!r}, which book/sections.tsv does not list",
                 'write it as there, for example "4 §3.2.1" or "2 Q1"',
             )
+    corrects = notebook.metadata.get("corrects", {})
+    if set(corrects) != set(entries):
+        add(
+            "metadata",
+            f"`corrects` speaks of {list(corrects)}, `mirrors` of {list(entries)}",
+            "say of each section that it mirrors what it corrects",
+        )
+    for entry, words in corrects.items():
+        if not 3 <= len(words.split()) <= 22 or words.endswith("."):
+            add(
+                "metadata",
+                f"`corrects` says of {entry!r}: {words!r}",
+                "write 3 to 22 words for the map, without a full stop",
+            )
     if entries and not any(c.id == chapters.MIRRORS_CELL for c in notebook.cells):
         add(
             "file",
@@ -238,8 +252,8 @@ def _literals(cell):
 
 
 def orphans():
-    """Notebooks under book/ that the table of contents does not name."""
-    listed = set(chapters.notebooks())
+    """Pages under book/ that the table of contents does not name."""
+    listed = set(chapters.pages())
     return [
         Finding(
             path.relative_to(chapters.ROOT).as_posix(),
@@ -247,8 +261,10 @@ def orphans():
             "is not in _toc.yml",
             "add it there, or delete the file",
         )
-        for path in sorted((chapters.ROOT / "book").rglob("*.ipynb"))
-        if path not in listed and ".ipynb_checkpoints" not in path.parts
+        for path in sorted((chapters.ROOT / "book").rglob("*"))
+        if path.suffix in (".ipynb", ".md")
+        and path not in listed
+        and ".ipynb_checkpoints" not in path.parts
     ]
 
 
@@ -258,9 +274,10 @@ def introductions():
     A chapter that book/sections.tsv plans and nobody has written yet may be named.
     """
     found = []
+    planned = {chapter for listed in chapters.planned().values() for chapter in listed}
     unwritten = {
         chapter
-        for chapter in chapters.planned()
+        for chapter in planned
         if not (chapters.ROOT / "book" / f"{chapter}.ipynb").exists()
     }
     for module in sorted((chapters.ROOT / "helpers").rglob("*.py")):
