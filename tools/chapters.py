@@ -104,7 +104,8 @@ def mirrors_line(identifiers):
         title = re.sub(r"[.:;]$", "", sections().get(entry, ""))
         documents.setdefault(document, []).append(f"{section} *{title}*")
     parts = [f"document {d}: {', '.join(found)}" for d, found in documents.items()]
-    return "**Mirrors** " + "; ".join(parts) + "."
+    line = "; ".join(parts).replace("document", "[document](../map.md)", 1)
+    return f"**Mirrors** {line}."
 
 
 def formatted(notebook):
