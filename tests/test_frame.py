@@ -7,6 +7,7 @@ import pytest
 from tools import chapters, frame, rules
 
 BOOK = chapters.ROOT / "book"
+TREATED = frame.treated()
 PAGES = {chapters.name(path): path for path in chapters.pages()}
 
 
@@ -24,8 +25,7 @@ def test_every_section_and_question_has_its_chapters():
 
 @pytest.mark.parametrize("entry", chapters.sections())
 def test_a_section_that_is_taken_out_is_missed(entry, monkeypatch):
-    whole = frame.treated()
-    monkeypatch.setattr(frame, "treated", lambda: whole | {entry: {}})
+    monkeypatch.setattr(frame, "treated", lambda: TREATED | {entry: {}})
     assert any(gap.startswith(f"{entry}: ") for gap in frame.gaps())
 
 
@@ -86,6 +86,29 @@ def test_the_glossary_holds_no_term_that_its_chapter_does_not_use():
     page = (BOOK / "glossary.md").read_text(encoding="utf-8")
     assert len(rows) == sum(line.startswith("| ") for line in page.splitlines()) - 1
     assert strange_terms(rows) == []
+
+
+def unexplained(rows, explained_in):
+    """Earlier chapters that use a term of this one and do not link to it."""
+    order = chapters.notebooks()
+    terms = [term for term, path, _ in rows if path == explained_in]
+    return [
+        f"{term}: {chapters.name(path)}"
+        for path in order[: order.index(explained_in)]
+        for term in terms
+        if occurs(term, prose(path)) and explained_in.name not in prose(path)
+    ]
+
+
+def test_a_measure_is_explained_or_its_explanation_linked_before_it_is_used():
+    measures = PAGES["concepts/measuring_a_model"]
+    rows = frame.glossary()
+    assert sum(path == measures for _, path, _ in rows) >= 15
+    assert unexplained(rows, measures) == []
+    late = PAGES["questions/short_answers"]
+    assert "ReLU: concepts/learning_from_data" in unexplained(
+        [("ReLU", late, "")], late
+    )
 
 
 def test_the_glossary_is_in_order_and_says_a_thing_once():

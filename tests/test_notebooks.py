@@ -155,7 +155,10 @@ BROKEN = {
     other_kernel: ("not in the one stored form", "make format"),
     mirrors_unknown: ("'6 §1', which book/sections.tsv does not list", "4 §3.2.1"),
     corrects_nothing: ("`corrects` speaks of []", "that it mirrors what it corrects"),
-    corrects_another_section: ("`corrects` speaks of", "that it mirrors what it corrects"),
+    corrects_another_section: (
+        "`corrects` speaks of",
+        "that it mirrors what it corrects",
+    ),
     corrects_at_length: ("`corrects` says of", "3 to 22 words"),
     mirrors_line_altered: ("not in the one stored form", "make format"),
     mirrors_cell_gone: ("has no cell 'mirrors'", "make format"),
