@@ -148,12 +148,10 @@ def written(file):
 
 
 def glossary():
-    """The rows of the glossary: term, chapter that explains it (a path), meaning."""
+    """The entries of the glossary: term, chapter that explains it (a path), meaning."""
     page = chapters.ROOT / "book" / "glossary.md"
-    row = re.compile(
-        r"^\| (.+?) \| (.*?) \| (.+?) \| \[.*?\]\((.+?)\) \|$", re.MULTILINE
-    )
+    entry = re.compile(r"^- \*\*(.+?)\*\*.*?: (.+) → \[.*?\]\((.+?)\)$", re.M)
     return [
         (term, (page.parent / address.partition("#")[0]).resolve(), meaning)
-        for term, _, meaning, address in row.findall(page.read_text(encoding="utf-8"))
+        for term, meaning, address in entry.findall(page.read_text(encoding="utf-8"))
     ]
