@@ -137,6 +137,16 @@ def tracebacks(page):
     ]
 
 
+def unread_formulas(page):
+    """Formulas that were taken for text: a dollar sign outside of code."""
+    found = []
+    for words in page.soup.find_all(string=re.compile(r"\$")):
+        unread = not words.find_parent(["pre", "code", "script", "style"])
+        if unread and not words.find_parent(class_="math"):
+            found.append(f"a dollar sign is left in {words.strip()[:60]!r}")
+    return found
+
+
 def notebook_links(page):
     """A chapter's title is followed by the link to its notebook."""
     if f"_sources/{page.address.removesuffix('.html')}.ipynb" not in page.site:
@@ -157,6 +167,7 @@ RULES = [
     title_and_language,
     open_solutions,
     tracebacks,
+    unread_formulas,
     notebook_links,
 ]
 
@@ -206,6 +217,7 @@ BROKEN = [
     (open_solutions, "details", "div"),
     (open_solutions, "<details>", "<details open>"),
     (tracebacks, " tag_raises-exception", ""),
+    (unread_formulas, "</h1>", "</h1><p>With $x$ <code>$y</code></p>"),
     (notebook_links, " download", ""),
     (notebook_links, "</h1>", "</h1><p>first</p>"),
     (notebook_links, "colab/a.ipynb", "colab/b.ipynb"),
