@@ -539,6 +539,22 @@ def taped(model, loss, X, y):
     return float(value), np.concatenate([g.numpy().ravel() for g in gradients])
 
 
+@contextmanager
+def doubles():
+    """Keras in float64: in float32 normalization alone may magnify rounding to 1e-4."""
+    import keras
+
+    def use(dtype):
+        keras.config.set_floatx(dtype)
+        keras.config.set_dtype_policy(dtype)
+
+    use("float64")
+    try:
+        yield
+    finally:
+        use("float32")
+
+
 def distance(ours, theirs):
     return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
 
@@ -568,21 +584,22 @@ def test_a_whole_network_goes_forward_and_backward_as_keras_does(
     layers = [Dense(widths[0], regularizer=L2(0.01)), bend(), Dense(widths[1])]
     layers += [norm()] if norm else []
     layers += [Tanh(), Dense(n_out)] + ([squash()] if squash else [])
-    network = make(layers, (n_in,), loss, seed=seed)
-    network.theta += rng.normal(0, 0.1, network.theta.size).astype("f4")
-    X = rng.normal(size=(n, n_in)).astype("f4")
+    network = make(layers, (n_in,), loss, seed=seed, dtype=np.float64)
+    network.theta += rng.normal(0, 0.1, network.theta.size)
+    X = rng.normal(size=(n, n_in))
     y = rng.integers(0, max(2, n_out), (n, 1) if n_out == 1 else n)
-    model = twin(network)
-    value = network.loss_and_gradients(X, y)
-    theirs, gradient = taped(model, loss_of(loss), X, y)
-    assert value == pytest.approx(theirs, rel=1e-5)
-    assert distance(network.gradient, gradient) <= 1e-5
-    for ours, layer in zip(network.layers, model.layers, strict=True):
-        for array, other in zip(
-            ours.state.values(), layer.non_trainable_variables, strict=True
-        ):
-            assert distance(array, other.numpy()) <= 1e-5
-    assert distance(network.forward(X), model(X, training=False).numpy()) <= 1e-5
+    with doubles():
+        model = twin(network)
+        value = network.loss_and_gradients(X, y)
+        theirs, gradient = taped(model, loss_of(loss), X, y)
+        assert value == pytest.approx(theirs, rel=1e-7)
+        assert distance(network.gradient, gradient) <= 1e-6
+        for ours, layer in zip(network.layers, model.layers, strict=True):
+            for array, other in zip(
+                ours.state.values(), layer.non_trainable_variables, strict=True
+            ):
+                assert distance(array, other.numpy()) <= 1e-7
+        assert distance(network.forward(X), model(X, training=False).numpy()) <= 1e-7
 
 
 def test_judging_is_what_keras_does_and_what_we_work_out():

@@ -20,6 +20,7 @@ from helpers.nn.layers import (
     LayerNormalization,
     glorot_uniform,
     he_normal,
+    whole,
 )
 from helpers.nn.network import Sequential
 
@@ -99,8 +100,8 @@ class MultiHeadAttention(Layer):
 
     def __init__(self, n_heads, key_dim=None, causal=False):
         super().__init__()
-        _whole(n_heads, "n_heads")
-        _whole(1 if key_dim is None else key_dim, "key_dim")
+        whole(n_heads, "n_heads")
+        whole(1 if key_dim is None else key_dim, "key_dim")
         self.n_heads, self.key_dim, self.causal = n_heads, key_dim, bool(causal)
 
     def __repr__(self):
@@ -206,8 +207,8 @@ def sinusoidal_positions(time, size):
     Source: Vaswani et al. (2017), doi 10.48550/arXiv.1706.03762
     Introduced in: mathematics/attention
     """
-    _whole(time, "time")
-    _whole(size, "size")
+    whole(time, "time")
+    whole(size, "size")
     number = np.arange(size)
     angle = np.arange(time)[:, None] / 10_000 ** ((number - number % 2) / size)
     return np.where(number % 2, np.cos(angle), np.sin(angle))
@@ -279,7 +280,7 @@ class TransformerEncoder(Layer):
 
     def __init__(self, n_heads, n_hidden):
         super().__init__()
-        _whole(n_hidden, "n_hidden")
+        whole(n_hidden, "n_hidden")
         self.n_hidden, self.attention = n_hidden, MultiHeadAttention(n_heads)
         self.norm_1, self.norm_2 = LayerNormalization(), LayerNormalization()
         self.feed_forward = None  # made when the number of features is known
@@ -337,11 +338,6 @@ def _features(shape):
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"expected (time, features), each 1 or more, got {shape}")
     return shape[-1]
-
-
-def _whole(value, name):
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def _fit(q, k, v, mask):

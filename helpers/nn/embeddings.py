@@ -10,7 +10,7 @@ import reprlib
 import numpy as np
 
 from helpers.nn.activations import sigmoid
-from helpers.nn.layers import Layer
+from helpers.nn.layers import Layer, whole
 from helpers.nn.optimizers import Adam
 
 BATCH = 1024  # pairs of words to a step
@@ -147,7 +147,7 @@ def skip_gram(
     Introduced in: mathematics/word_embeddings
     """
     optimizer = _checked(n_words, size, n_epochs, learning_rate, rng)
-    _whole(n_negative, "n_negative")
+    whole(n_negative, "n_negative")
     words, sentence = _flat(sentences, n_words)
     parts = _near(words, sentence, window)
     centre = np.concatenate([i for _, i, _ in parts])
@@ -272,13 +272,13 @@ def neighbours(vectors, word, n):
     Introduced in: mathematics/word_embeddings
     """
     vectors = np.asarray(vectors, dtype=float)
-    _whole(n, "n")
+    whole(n, "n")
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise ValueError(
             f"vectors must be finite, (n_words, size), got shape {vectors.shape}"
         )
     length = np.linalg.norm(vectors, axis=1)
-    _whole(word, "word")
+    whole(word, "word")
     if word >= len(vectors) or not length[word]:
         raise ValueError(f"word {word} has no vector: it is not among the words")
     others = np.flatnonzero(length)
@@ -322,7 +322,7 @@ def _descend(both, gradient, n, n_epochs, optimizer, rng, progress):
 def _checked(n_words, size, n_epochs, learning_rate, rng):
     """The optimizer, if all these can be used."""
     _counts(n_words, size)
-    _whole(n_epochs, "n_epochs")
+    whole(n_epochs, "n_epochs")
     if not isinstance(rng, np.random.Generator):
         raise ValueError(
             f"rng must be made first, as in numpy.random.default_rng(0), got {rng!r}"
@@ -348,7 +348,7 @@ def _flat(sentences, n_words):
 
 def _near(words, sentence, window):
     """For each distance d up to the window: d, and words i and j that far apart."""
-    _whole(window, "window")
+    whole(window, "window")
     parts = []
     for d in range(1, min(window, len(words) - 1) + 1):
         same = sentence[d:] == sentence[:-d]
@@ -360,14 +360,7 @@ def _near(words, sentence, window):
 
 
 def _counts(n_words, size=1):
-    _whole(n_words, "n_words", 2)
-    _whole(size, "size")
+    whole(n_words, "n_words", 2)
+    whole(size, "size")
     if n_words > MOST_WORDS:
         raise ValueError(f"n_words must be at most {MOST_WORDS}, got {n_words}")
-
-
-def _whole(value, name, least=1):
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-        raise ValueError(
-            f"{name} must be a whole number of at least {least}, got {value!r}"
-        )

@@ -299,3 +299,11 @@ class LayerNormalization(_Normalization):
     def forward(self, x, training=False):
         mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
         return self._forward(x, mean, variance, -1, training)
+
+
+def whole(value, name, least=1):
+    """Refuse what is not a whole number of at least so much."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise ValueError(
+            f"{name} must be a whole number of at least {least}, got {value!r}"
+        )

@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers.nn import storage
 from helpers.nn.activations import Sigmoid, Softmax
+from helpers.nn.layers import whole
 from helpers.nn.losses import BinaryCrossEntropy, Loss
 from helpers.nn.network import Sequential, flatten, named, walk
 from helpers.nn.optimizers import Optimizer
@@ -180,8 +181,8 @@ class Network(Sequential):
             are then those before that step
         """
         X, y = self._checked(X, y)
-        _whole(n_epochs, "n_epochs")
-        _whole(batch_size, "batch_size")
+        whole(n_epochs, "n_epochs")
+        whole(batch_size, "batch_size")
         weights = None if class_weight is None else self._weights(y, class_weight)
         stop = _Patience(patience, validation)
         if validation is not None:
@@ -227,7 +228,7 @@ class Network(Sequential):
         Raises: ValueError if X does not fit
         """
         X = self._checked_inputs(X)
-        _whole(batch_size, "batch_size")
+        whole(batch_size, "batch_size")
         outputs = [output for _, output in self._outputs(X, batch_size)]
         p = self.loss.prediction(np.concatenate(outputs))
         return p[:, 0] if self.output_shape == (1,) else p
@@ -382,11 +383,6 @@ def _expect(value, kind, name, example):
         raise ValueError(f"{name} must be made first, as in {example}; got {value!r}")
 
 
-def _whole(value, name):
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-
-
 def _shape(input_shape):
     if not isinstance(input_shape, tuple | list) or not input_shape:
         raise ValueError(
@@ -394,7 +390,7 @@ def _shape(input_shape):
             f"measurements; got {input_shape!r}"
         )
     for size in input_shape:
-        _whole(size, "each size in input_shape")
+        whole(size, "each size in input_shape")
     return tuple(map(int, input_shape))
 
 
@@ -437,7 +433,7 @@ class _Patience:
         self.patience, self.best, self.waited, self.arrays = patience, math.inf, 0, None
         if patience is None:
             return
-        _whole(patience, "patience")
+        whole(patience, "patience")
         if validation is None:
             raise ValueError("patience needs validation=(X_val, y_val) to watch")
 
