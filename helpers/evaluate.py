@@ -14,6 +14,9 @@ import numpy as np
 def proportion(k, n):
     """A share of patients with its 95 % interval after Wilson, which SciPy computes.
 
+    It covers 95 of 100 truths on average, but 84 to 99 for a share so rare that fewer
+    than 3 are expected.
+
     k: int, how many; 0 to n
     n: int, of how many; 1 or more
     Returns: (low, k / n, high), floats from 0 to 1
@@ -23,20 +26,23 @@ def proportion(k, n):
     """
     from scipy.stats import binomtest
 
-    if int(k) != k or int(n) != n or not 0 <= k <= n or n < 1:
+    hits, of = _number("k", k), _number("n", n)
+    if not (0 <= hits <= of < 2**53 and of >= 1) or hits % 1 or of % 1:
         raise ValueError(
             f"proportion(k, n) needs whole numbers, 0 <= k <= n and n >= 1, got k={k}, "
             f"n={n}: count with np.sum over an array of True and False"
         )
-    low, high = binomtest(int(k), int(n)).proportion_ci(method="wilson")
-    return float(low), float(k / n), float(high)
+    low, high = binomtest(int(hits), int(of)).proportion_ci(method="wilson")
+    return float(low), hits / of, float(high)
 
 
 def area(y, score):
     """The area under the ROC curve with its 95 % interval after DeLong.
 
     The interval is normal on the logit of the area, so that it stays below 1. It
-    takes rows as independent: with several rows a patient, use `bootstrap`.
+    takes rows as independent: with several rows a patient, use `bootstrap`. With few
+    events and a high area it lies too high: of 100 truths it covers 89 with 15 events
+    of 200 and an area of 0.95, 78 with 5 events, 94 with 15 events and 0.80.
 
     y: (n_samples,) array of 0 or 1; 1 means the event happened; two of each or more
     score: (n_samples,) finite numbers, higher for more likely
@@ -50,7 +56,7 @@ def area(y, score):
 
     (value,), cov = _delong(y, score)
     if not 0 < value < 1:
-        return value, value, value
+        return (float(value),) * 3
     half = 1.959964 * np.sqrt(cov[0, 0]) / (value * (1 - value))
     low, high = expit(logit(value) + np.array([-half, half]))
     return float(low), float(value), float(high)
@@ -58,6 +64,9 @@ def area(y, score):
 
 def area_difference(y, score, other):
     """How much larger one area under the ROC curve is than another, on the same rows.
+
+    Rather too wide, covering 97 to 98 of 100 truths, where some 15 events meet two
+    scores that hardly differ.
 
     y: (n_samples,) array of 0 or 1; 1 means the event happened; two of each or more
     score, other: (n_samples,) finite numbers, higher for more likely
@@ -99,19 +108,22 @@ def bootstrap(statistic, *columns, rng, patient_id=None, n_resamples=1000):
 
     Bias-corrected and accelerated (BCa), or percentiles where BCa does not exist, as
     where all draws lie on one side of the estimate. With patient_id, whole patients
-    are drawn, with all their rows: these are not independent witnesses.
+    are drawn, with all their rows: these are not independent witnesses. Where few
+    patients decide it is too narrow: it covers 92 of 100 truths for a skewed mean of
+    20 or a Brier difference of 60, 89 for the weighted share of a group of 30. For a
+    median of counts it is too wide: all 100.
 
     statistic: callable, takes the columns and returns one number
     columns: one or more arrays, each (n_samples, ...), one row a measurement
     rng: numpy.random.Generator
     patient_id: (n_samples,) of any type that can be sorted, none missing; None for
         one row each
-    n_resamples: int, how often to draw; 1000 moves an end by a few hundredths of the
-        interval's width from one rng to the next
+    n_resamples: int, 40 to 1,000,000, how often to draw; 1000 moves an end by a few
+        hundredths of the interval's width from one rng to the next
     Returns: (low, estimate, high), floats
     Raises: ValueError if there is no column, the columns differ in length, an id is
-        missing, there are fewer than two patients, or the statistic of some draw is
-        not a finite number
+        missing, there are fewer than two patients, the statistic of some draw is not a
+        finite number, or statistic, rng or n_resamples is not as above
     Source: Efron (1987), doi 10.1080/01621459.1987.10478410
     Introduced in: challenges/calibration_and_decisions
     """
@@ -119,42 +131,48 @@ def bootstrap(statistic, *columns, rng, patient_id=None, n_resamples=1000):
     from scipy.stats import DegenerateDataWarning
     from scipy.stats import bootstrap as draw
 
-    columns = [np.asarray(column) for column in columns]
+    draws = _number("n_resamples", n_resamples)
+    known = callable(statistic) and isinstance(rng, np.random.Generator)
+    if not (known and 40 <= draws <= 1e6) or draws % 1:
+        raise ValueError(
+            "bootstrap needs a function of the columns, a numpy.random.Generator and "
+            f"40 to 1,000,000 draws, got {statistic!r:.60}, rng={rng!r:.60} and "
+            f"n_resamples={n_resamples!r:.60}: as in bootstrap(np.mean, x, rng=rng)"
+        )
+    columns = [np.atleast_1d(_array("a column", column, None)) for column in columns]
     if patient_id is None:
         patient_id = np.arange(len(columns[0]) if columns else 0)
-    lengths = [len(column) for column in (*columns, patient_id)]
-    patient, patients = pd.factorize(np.asarray(patient_id), sort=True)  # missing: -1
+    ids = np.ravel(_array("patient_id", patient_id, None))
+    lengths = [len(column) for column in (*columns, ids)]
+    patient, patients = pd.factorize(ids, sort=True)  # missing: -1
     if not columns or len(set(lengths)) > 1 or len(patients) < 2 or min(patient) < 0:
         raise ValueError(
             "bootstrap needs columns and ids of one length, from two patients or more, "
             f"none missing, got lengths {lengths}, {len(patients)} patients and "
             f"{np.sum(patient < 0)} ids missing"
         )
-    sorted_rows, ends = (
-        np.argsort(patient, kind="stable"),
-        np.cumsum(np.bincount(patient)),
-    )
-    rows = np.split(sorted_rows, ends[:-1])
+    sorted_rows = np.argsort(patient, kind="stable")
+    rows = np.split(sorted_rows, np.cumsum(np.bincount(patient))[:-1])
     single = len(rows) == len(sorted_rows)  # then no list of rows, which would be slow
 
     def of(drawn):
         chosen = (
             sorted_rows[drawn] if single else np.concatenate([rows[k] for k in drawn])
         )
-        value = float(statistic(*(column[chosen] for column in columns)))
+        found = statistic(*(column[chosen] for column in columns))
+        value = _number("the statistic of a draw", found)
         if not np.isfinite(value):
             raise ValueError(
-                f"the statistic of a draw is {value}, not a finite number: perhaps the "
-                "draw holds no event; take more patients, or another statistic"
+                f"the statistic of a draw is {found!s:.60}, not a finite number: "
+                "perhaps the draw holds no event; take more patients, or another "
+                "statistic"
             )
         return value
 
     patients = np.arange(len(rows))
     quiet = warnings.catch_warnings(action="ignore", category=DegenerateDataWarning)
     with quiet, np.errstate(invalid="ignore"):
-        drawn = draw(
-            (patients,), of, vectorized=False, n_resamples=n_resamples, rng=rng
-        )
+        drawn = draw((patients,), of, vectorized=False, n_resamples=int(draws), rng=rng)
     low, high = drawn.confidence_interval
     if np.isnan(low):  # no draw lies above the estimate, or none below it
         low, high = np.quantile(drawn.bootstrap_distribution, (0.025, 0.975))
@@ -168,7 +186,7 @@ def predictive_values(sensitivity, specificity, prevalence):
     prevalence: float or array, 0 to 1, the share with the disease where it is used
     Returns: (ppv, npv), floats or arrays: share of the alarms that are right, and of
         the silent who are well; NaN where there is no alarm, or no silence
-    Raises: ValueError if a value is outside 0 to 1
+    Raises: ValueError if a value is outside 0 to 1, or shapes do not fit together
     Source: Bayes' rule; a worked example in Gigerenzer et al. (2007),
         doi 10.1111/j.1539-6053.2008.00033.x
     Introduced in: challenges/calibration_and_decisions
@@ -178,12 +196,19 @@ def predictive_values(sensitivity, specificity, prevalence):
         "specificity": specificity,
         "prevalence": prevalence,
     }
-    found, passed, sick = (np.asarray(value, float) for value in given.values())
-    for name, value in zip(given, (found, passed, sick), strict=True):
+    shares = [_array(name, value) for name, value in given.items()]
+    for name, value in zip(given, shares, strict=True):
         if not ((value >= 0) & (value <= 1)).all():
             raise ValueError(
                 f"predictive_values needs shares from 0 to 1, got {name}={given[name]}"
             )
+    try:
+        found, passed, sick = np.broadcast_arrays(*shares)
+    except ValueError:
+        raise ValueError(
+            "predictive_values needs shapes that fit together, got "
+            f"{[share.shape for share in shares]}: take numbers, or arrays of one shape"
+        ) from None
     right, wrong = sick * found, (1 - sick) * (1 - passed)
     calm, missed = (1 - sick) * passed, sick * (1 - found)
     with np.errstate(invalid="ignore"):  # 0 / 0: nobody to ask
@@ -204,14 +229,15 @@ def multiply_odds(p, factor):
     Source: Saerens et al. (2002), doi 10.1162/089976602753284446
     Introduced in: challenges/imbalance
     """
-    p = np.asarray(p, float)
+    p, times = _array("p", p), _number("factor", factor)
     wrong = np.sum(~((p >= 0) & (p <= 1)))
-    if wrong or not 0 < factor < np.inf:
+    if wrong or not 0 < times < np.inf:
         raise ValueError(
             "multiply_odds needs risks from 0 to 1 and a finite factor above 0, got "
-            f"{wrong} of {p.size} risks outside and factor {factor}"
+            f"{wrong} of {p.size} risks outside and factor {factor}: take "
+            "the sigmoid of log-odds, and as factor new odds over old"
         )
-    return factor * p / (factor * p + (1 - p))  # so put, 1 stays 1 to the last bit
+    return times * p / (times * p + (1 - p))  # so put, 1 stays 1 to the last bit
 
 
 def cheapest_threshold(y, p, price):
@@ -228,13 +254,14 @@ def cheapest_threshold(y, p, price):
     Introduced in: challenges/calibration_and_decisions
     """
     y, p = _checked(y, p)
-    if not 0 < price < np.inf:
+    dear = _number("price", price)
+    if not 0 < dear < np.inf:
         raise ValueError(
             f"cheapest_threshold needs a price above 0, got {price}: how many false "
             "alarms are as bad as one missed event?"
         )
     order = np.argsort(-p, kind="stable")
-    saved = np.cumsum(np.where(y[order] == 1, price, -1.0))
+    saved = np.cumsum(np.where(y[order] == 1, dear, -1.0))
     last = np.append(p[order][1:] != p[order][:-1], True)  # equal risks go together
     best = np.argmax(np.where(last, saved, -np.inf))
     return float(p[order][best]) if saved[best] > 0 else np.inf
@@ -281,12 +308,13 @@ def reliability(y, p, n_groups=10):
 
 def _groups(p, n_groups):
     """The group of each row: equal shares, and equal risks never apart."""
-    if int(n_groups) != n_groups or not 1 <= n_groups <= len(p):
+    n = _number("n_groups", n_groups)
+    if not 1 <= n <= len(p) or n % 1:
         raise ValueError(
             f"{len(p)} rows cannot be put into {n_groups} groups: take a whole number "
             "from 1 to the number of rows"
         )
-    edges = np.quantile(p, np.linspace(0, 1, int(n_groups) + 1)[1:-1])
+    edges = np.quantile(p, np.linspace(0, 1, int(n) + 1)[1:-1])
     return np.searchsorted(edges, p)
 
 
@@ -349,6 +377,8 @@ def temperature(y, z):
     from scipy.special import expit
 
     y, z = _checked(y, z, risk=False)
+    size = np.abs(z).max() or 1.0
+    z = z / size  # so that the solver's tolerance fits logits of any size
 
     def slope(beta):  # of the mean cross-entropy, by beta = 1 / temperature; rising
         return np.mean((expit(beta * z) - y) * z)
@@ -365,7 +395,7 @@ def temperature(y, z):
                 else "z is not higher for events; was it turned around?"
             )
         )
-    return float(1 / brentq(slope, 0.0, high))
+    return float(size / brentq(slope, 0.0, high))
 
 
 def net_benefit(y, p, threshold, *, prevalence=None):
@@ -386,13 +416,14 @@ def net_benefit(y, p, threshold, *, prevalence=None):
     Introduced in: challenges/calibration_and_decisions
     """
     y, p = _checked(y, p)
-    t = np.asarray(threshold, float)
+    t, share = _array("threshold", threshold), y.mean()
     if not ((t > 0) & (t < 1)).all():
         raise ValueError(
-            f"net_benefit needs thresholds above 0 and below 1, got {threshold}"
+            f"net_benefit needs thresholds above 0 and below 1, got {threshold}: "
+            "0.2 if one right alarm is worth four false ones"
         )
-    share = y.mean()
-    if prevalence is not None and not (0 < prevalence < 1 and 0 < share < 1):
+    there = share if prevalence is None else _number("prevalence", prevalence)
+    if prevalence is not None and not (0 < there < 1 and 0 < share < 1):
         raise ValueError(
             "net_benefit carries results to a prevalence above 0 and below 1, from "
             f"rows of both classes, got {prevalence} and a share of events of {share}"
@@ -400,10 +431,7 @@ def net_benefit(y, p, threshold, *, prevalence=None):
     alarm = p >= t[..., None]
     right, wrong = ((alarm & (y == k)).mean(axis=-1) for k in (1, 0))
     if prevalence is not None:
-        right, wrong = (
-            right * prevalence / share,
-            wrong * (1 - prevalence) / (1 - share),
-        )
+        right, wrong = right * there / share, wrong * (1 - there) / (1 - share)
     return right - wrong * t / (1 - t)
 
 
@@ -418,24 +446,24 @@ def conformal_limit(scores, coverage):
     Source: Angelopoulos and Bates (2023), doi 10.1561/2200000101
     Introduced in: challenges/fairness_and_shift
     """
-    scores = np.asarray(scores, float)
-    if scores.ndim != 1 or not np.isfinite(scores).all() or not 0 < coverage < 1:
+    scores, chance = _array("scores", scores), _number("coverage", coverage)
+    if scores.ndim != 1 or not np.isfinite(scores).all() or not 0 < chance < 1:
         raise ValueError(
             "conformal_limit needs finite scores of shape (n,) and a coverage above 0 "
             f"and below 1, got shape {scores.shape} and {coverage}"
         )
-    place = int(np.ceil(round((len(scores) + 1) * coverage, 9)))  # 9.000000001 is 9
+    place = int(np.ceil(round((len(scores) + 1) * chance, 9)))  # 9.000000001 is 9
     if place > len(scores):
         raise ValueError(
             f"{len(scores)} scores are too few for a coverage of {coverage}: take at "
-            f"least {int(np.ceil(round(coverage / (1 - coverage), 9)))}"
+            f"least {int(np.ceil(round(chance / (1 - chance), 9)))}"
         )
     return float(np.sort(scores)[place - 1])
 
 
 def _checked(y, p, *, risk=True):
     """y as int and p as float, if they are what they should be."""
-    y, p = np.asarray(y), np.asarray(p, float)
+    given, y, p = y, _array("y", y), _array("predictions", p)
     if y.ndim != 1 or y.shape != p.shape or not len(y):
         raise ValueError(
             "outcomes and predictions need one shape (n_samples,), one row at least, "
@@ -444,7 +472,8 @@ def _checked(y, p, *, risk=True):
     if not np.isin(y, (0, 1)).all():
         raise ValueError(
             "an outcome is 0 or 1, 1 for the event, got "
-            f"{list(dict.fromkeys(y.tolist()))[:5]}: compare first, as in y == 'ill'"
+            f"{list(dict.fromkeys(np.asarray(given).tolist()))[:5]}: compare first, as "
+            "in y == 'ill'"
         )
     fine = np.isfinite(p) & ((p >= 0) & (p <= 1) if risk else True)
     if not fine.all():
@@ -454,3 +483,25 @@ def _checked(y, p, *, risk=True):
             + (": take the sigmoid of log-odds first" if risk else "")
         )
     return y.astype(int), p
+
+
+def _array(name, value, dtype=float):
+    """As floats, or as it is for dtype None; not text, dates or what is masked."""
+    try:
+        array = np.asarray(value)
+        other = array.dtype.kind in "SUMmc" or array.dtype.names
+        if np.ma.is_masked(value) or (dtype and other):
+            raise TypeError
+        return array.astype(float, copy=False) if dtype else array
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"{name} must be {'numbers' if dtype else 'of one shape'}, none missing or "
+            f"masked, got {value!r:.60}: compare first, as in y == 'ill', or leave out "
+            "the rows without a number"
+        ) from None
+
+
+def _number(name, value):
+    """As one float, or NaN, which no caller takes, for several."""
+    array = _array(name, value)
+    return array.item() if array.size == 1 else np.nan

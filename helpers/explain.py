@@ -5,6 +5,7 @@ Both look at the model alone, and say nothing about what causes the disease.
 Introduced in: challenges/interpretability
 """
 
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -45,8 +46,8 @@ def lime(predict, x, X, rng, *, n_samples=1000, width=None):
     n_samples: int, how many rows to fit to
     width: float, above 0, in standard deviations; None for 0.75 * sqrt(n_features)
     Returns: Explanation; where the risk is constant its weights are 0, its fidelity NaN
-    Raises: ValueError if a shape does not fit, a number is not finite, or n_samples or
-        width leave too little to fit to
+    Raises: ValueError if an argument is not as above, or n_samples or width leave too
+        little to fit to
     Source: Ribeiro et al. (2016), doi 10.1145/2939672.2939778; the default width is
         that of the authors' program, which takes the square root of the kernel
     Introduced in: challenges/interpretability
@@ -54,60 +55,75 @@ def lime(predict, x, X, rng, *, n_samples=1000, width=None):
     from sklearn.linear_model import Ridge
 
     x, X = _row_and_table(x, X)
-    width = 0.75 * np.sqrt(len(x)) if width is None else width
-    if not width > 0 or n_samples < len(x) + 2:
+    width = 0.75 * len(x) ** 0.5 if width is None else width
+    fits = callable(predict) and isinstance(rng, np.random.Generator)
+    fits = fits and isinstance(width, Real) and isinstance(n_samples, Integral)
+    if not fits or not width > 0 or n_samples < len(x) + 2:
         raise ValueError(
-            "lime needs a width above 0 and more samples than numbers to fit, "
-            f"{len(x) + 2} or more, got width={width}, n_samples={n_samples}"
+            "lime needs a function predict, rng=np.random.default_rng(...), a width "
+            f"above 0 and an int n_samples, {len(x) + 2} or more for so many features, "
+            f"got {type(predict).__name__}, {type(rng).__name__}, width={width!r}, "
+            f"n_samples={n_samples!r}"
         )
     varies = np.ptp(X, axis=0) > 0  # the std of a constant may be 1e-17
     steps = rng.normal(size=(2, n_samples, len(x))) * varies
     weight = _nearness(steps, width)
-    risk = _risks(predict, x + steps * X.std(axis=0))
-    local = Ridge(alpha=1e-3).fit(steps[0], risk[0], sample_weight=weight[0])
-    fidelity = _weighted_r2(risk[1], local.predict(steps[1]), weight[1])
+    risk = _risks(predict, (x + steps * X.std(axis=0)).reshape(-1, len(x)))
+    fitted, asked = risk.reshape(2, -1)  # the second half judges the fit to the first
+    local = Ridge(alpha=1e-3).fit(steps[0], fitted, sample_weight=weight[0])
+    fidelity = local.score(steps[1], asked, sample_weight=weight[1])
+    spread = np.cov(asked, aweights=weight[1], ddof=0) ** 0.5
+    constant = spread <= 1e-9 * np.abs(asked).max()
+    fidelity = float("nan") if constant else float(fidelity)
     return Explanation(local.coef_, float(local.intercept_), fidelity)
+
+
+def _finite(name, values, mend, dtype=float):
+    """The values as an array, if all are finite numbers."""
+    try:
+        array = np.asarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} should be an array of numbers, got {type(values).__name__}: code "
+            f"words as numbers, give all rows one shape ({error})"
+        ) from error
+    if wrong := np.sum(~np.isfinite(array)):
+        raise ValueError(
+            f"{name} should be finite, got {wrong} others of {array.size}: {mend}"
+        )
+    return array
 
 
 def _row_and_table(x, X):
     """x and X as float, if one is a row of the other."""
-    x, X = np.asarray(x, float), np.asarray(X, float)
+    mend = "fill missing values first, as the model's own preparation does"
+    x, X = _finite("x", x, mend), _finite("X", X, mend)
     if X.ndim != 2 or not X.size or x.shape != X.shape[1:]:
         raise ValueError(
             "lime needs one row x (n_features,) and a table X (n, n_features), not "
-            f"empty, got {x.shape} and {X.shape}: take x = X[i]"
-        )
-    wrong = np.sum(~np.isfinite(x)) + np.sum(~np.isfinite(X))
-    if wrong:
-        raise ValueError(
-            f"lime needs finite numbers, got {wrong} others in x and X: fill missing "
-            "values first, as the model's own preparation does"
+            f"empty, got {x.shape} and {X.shape}: take x = X[i], of a frame X.iloc[i]"
         )
     return x, X
 
 
 def _risks(predict, rows):
-    """The risk of every row, (2, n_samples), from one call."""
-    risk = np.asarray(predict(rows.reshape(-1, rows.shape[-1])), float)
-    if risk.shape != (rows.shape[0] * rows.shape[1],):
+    """The risk of every row, from one call."""
+    mend = "predict should return numbers for values that far from x, too"
+    risk = _finite("risks", predict(rows), mend)
+    if risk.shape != (len(rows),):
         raise ValueError(
-            f"predict should give one risk a row, ({rows.shape[0] * rows.shape[1]},), "
-            f"got {risk.shape}: take one column, as in lambda X: "
-            "model.predict_proba(X)[:, 1]"
+            f"predict should give one risk a row, ({len(rows)},), got {risk.shape}: "
+            "take one column, as in lambda X: model.predict_proba(X)[:, 1]"
         )
-    if not np.isfinite(risk).all():
-        raise ValueError(
-            f"predict gave {np.sum(~np.isfinite(risk))} risks that are not finite, of "
-            f"{len(risk)}: the model may not be made for values that far from x"
-        )
-    return risk.reshape(rows.shape[:2])
+    return risk
 
 
 def _nearness(steps, width):
     """The weight of each draw, on average 1, (2, n_samples)."""
     distance = np.sum(steps**2, axis=-1)
     # counted from the nearest draw: far from x every weight would round to 0
-    weight = np.exp((distance.min(axis=1, keepdims=True) - distance) / width**2)
+    square = np.clip(width, 1e-9, 1e9) ** 2  # beyond, no weight would change
+    weight = np.exp((distance.min(axis=1, keepdims=True) - distance) / square)
     weight /= weight.mean(axis=1, keepdims=True)
     effective = len(weight[0]) / np.mean(weight**2, axis=1).max()
     if effective < steps.shape[-1] + 2:
@@ -117,14 +133,6 @@ def _nearness(steps, width):
             "more: take a larger width or more samples"
         )
     return weight
-
-
-def _weighted_r2(risk, fitted, weight):
-    """1 minus the weighted mean squares of the gaps, over those about the mean."""
-    spread = np.average((risk - np.average(risk, weights=weight)) ** 2, weights=weight)
-    if spread <= (1e-9 * np.abs(risk).max()) ** 2:
-        return float("nan")
-    return float(1 - np.average((risk - fitted) ** 2, weights=weight) / spread)
 
 
 def grad_cam(model, images, *, layer=None, output=0):
@@ -140,17 +148,17 @@ def grad_cam(model, images, *, layer=None, output=0):
     layer's map is coarse, so that an edge in the picture is no edge of the finding.
 
     model: keras.Model, Sequential or functional, of one input and one output, that
-        ends in Dense, or in Dense and then Activation or Softmax; it runs as in
-        prediction, without dropout
+        ends in Dense, or in Dense and then Activation or Softmax, and computes in more
+        than float16; it runs as in prediction, without dropout
     images: (n, height, width, channels), in the units that the model takes
-    layer: str, name of a layer with output (n, height, width, channels), not one inside
-        another model; None for the last Conv2D. If an activation is a layer of its
-        own, name that one: the map is of the layer's own output
+    layer: str, name of a layer with output (n, height, width, channels), called once;
+        a model inside is one layer. None for the last Conv2D, if no model follows it.
+        If an activation is a layer of its own, name that one, whose output counts
     output: int, which neuron of the last layer; 0 for a single one, which is the event
     Returns: (n, height, width) float32, 0 or more, in units of the score (log-odds
         before a sigmoid); higher where more speaks for the output
-    Raises: ValueError if the model, layer, images or output are not as above;
-        RuntimeError if Keras does not run on TensorFlow
+    Raises: ValueError if the model, layer, images or output are not as above, or no
+        finite slope comes through; RuntimeError if Keras does not run on TensorFlow
     Source: Selvaraju et al. (2020), doi 10.1007/s11263-019-01228-7
     Introduced in: challenges/interpretability
     """
@@ -162,7 +170,7 @@ def grad_cam(model, images, *, layer=None, output=0):
             "the environment variable KERAS_BACKEND=tensorflow before Keras is imported"
         )
     dense, features = _last_dense(model)
-    if output not in range(dense.units):
+    if not isinstance(output, Integral) or output not in range(dense.units):
         raise ValueError(
             f"the model has outputs 0 to {dense.units - 1}, got output={output!r}"
         )
@@ -183,17 +191,21 @@ def _maps(both, neuron, images):
         tape.watch(images)  # a frozen model has no variable that would be watched
         channels, features = both(images, training=False)
         score = tf.linalg.matvec(features, tf.cast(neuron, features.dtype))
-    slope = tf.reduce_mean(tape.gradient(score, channels), axis=(1, 2), keepdims=True)
+    slope = tape.gradient(score, channels)
+    if slope is None or not np.isfinite(slope * channels).all():
+        raise ValueError(
+            "grad_cam needs finite slopes from the score back to the layer, got "
+            f"{'none' if slope is None else 'NaN or infinity'}: mend weights that are "
+            "not finite, or name a layer behind what has no slope (rounding, say)"
+        )
+    slope = tf.reduce_mean(slope, axis=(1, 2), keepdims=True)
     maps = tf.nn.relu(tf.reduce_sum(slope * channels, axis=-1, keepdims=True))
     return tf.image.resize(maps, images.shape[1:3], "bilinear")[..., 0].numpy()
 
 
 def _source(tensor):
-    """The layer that made a tensor of a model, and what it made it from.
-
-    A layer's own `input` and `output` would be those of its first call, and may belong
-    to another model that it was borrowed from.
-    """
+    """The layer that made a tensor of a model, and what it made it from."""
+    # layer.input and layer.output would be of its first call, maybe in another model
     operation, call, _ = tensor._keras_history
     return operation, operation._inbound_nodes[call].input_tensors
 
@@ -208,7 +220,8 @@ def _last_dense(model):
             "grad_cam needs a Keras model that knows its one input and one output, "
             f"got {type(model).__name__} with {len(inputs)} and {len(outputs)}: begin "
             "a Sequential with keras.Input(shape), or call it once on some images; "
-            "write a subclass of keras.Model, which knows none, as a functional model"
+            "write a subclass of keras.Model, which knows none, or a model of several "
+            "as a functional one of one input and one output"
         )
     last, before = _source(outputs[0])
     if isinstance(last, Activation | Softmax):
@@ -217,53 +230,63 @@ def _last_dense(model):
         raise ValueError(
             "grad_cam needs a model that ends in Dense with output (n, n_outputs), or "
             "in such a Dense and then Activation or Softmax, got "
-            f"{type(last).__name__} with output {outputs[0].shape}"
+            f"{type(last).__name__} with output {outputs[0].shape}: end it there, and "
+            "call the layers of a model inside it one by one"
         )
     return last, before[0]
 
 
 def _images(model, images):
     """The images as float32, if the model takes them."""
-    images, wanted = np.asarray(images, "float32"), model.inputs[0].shape[1:]
+    images = _finite("images", images, "fill or leave out these", "float32")
+    wanted = model.inputs[0].shape[1:]
     fits = len(wanted) == images.ndim - 1 == 3 and all(
         w in (None, got) for w, got in zip(wanted, images.shape[1:], strict=True)
     )
     if not fits or not images.size:
         raise ValueError(
-            f"the model takes images (n, {', '.join(map(str, wanted))}), one or more, "
-            f"got {images.shape}: a missing channel is added by images[..., None], one "
-            "image is images[i : i + 1]"
-        )
-    if not np.isfinite(images).all():
-        raise ValueError(
-            "grad_cam needs finite pixels, got "
-            f"{np.sum(~np.isfinite(images))} others: fill or leave out these images"
+            "grad_cam needs one or more images (n, height, width, channels); the model "
+            f"takes (n, {', '.join(map(str, wanted))}), got {images.shape}: a missing "
+            "channel is added by images[..., None], one image is images[i : i + 1]"
         )
     return images
 
 
 def _channels(model, features, layer):
     """What the named layer hands on in this model, (n, height, width, channels)."""
+    from keras import Model
     from keras.layers import Conv2D
 
-    found, queue = {}, [features]
+    made = _made_before(features)
+    ours = [each for each in model.layers if each.name in made]
+    maps = {e.name: made[e.name][0] for e in ours if len(made[e.name]) == 1}
+    names = [name for name, tensor in maps.items() if len(tensor.shape) == 4]
+    if layer is None:
+        last = next((e for e in ours[::-1] if isinstance(e, Conv2D | Model)), None)
+        layer = last.name if isinstance(last, Conv2D) else None
+    if layer not in names:
+        raise ValueError(
+            "grad_cam needs a layer with output (n, height, width, channels), called "
+            f"once, got {layer!r}: name one of {names}; a model inside another is one "
+            "layer, and by default the last Conv2D is taken, if no model follows it"
+        )
+    return maps[layer]
+
+
+def _made_before(features):
+    """What each layer made on the way to the features, by the layer's name."""
+    made, queue = {}, [features]
     for tensor in queue:  # which grows: from the last layer back to the images
         made_by, before = _source(tensor)
-        if getattr(made_by, "data_format", None) == "channels_first":
+        data_format = getattr(made_by, "data_format", None)
+        if data_format == "channels_first" or tensor.dtype == "float16":
             raise ValueError(
-                f"grad_cam reads (n, height, width, channels), got {made_by.name!r} "
-                'with channels_first: build it with data_format="channels_last"'
+                "grad_cam reads channels last, not float16, where slopes round to 0, "
+                f"got {made_by.name!r} with {data_format}, {tensor.dtype}: build it "
+                'with data_format="channels_last", dtype="float32"'
             )
-        if len(tensor.shape) == 4:
-            found.setdefault(made_by.name, tensor)
-        queue += [b for b in before if all(b is not known for known in queue)]
-    named = [each for each in model.layers if each.name in found]
-    if layer is None:
-        layer = next((e.name for e in named[::-1] if isinstance(e, Conv2D)), None)
-    if layer not in [each.name for each in named]:
-        raise ValueError(
-            "grad_cam needs a layer with output (n, height, width, channels), got "
-            f"{layer!r}: name one of {[each.name for each in named]}"
-            + ("; there is no Conv2D to take by default" if layer is None else "")
-        )
-    return found[layer]
+        made.setdefault(made_by.name, []).append(tensor)
+        for each in before:
+            if all(each is not known for known in queue):
+                queue.append(each)
+    return made

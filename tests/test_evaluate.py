@@ -3,12 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import expit
-from sklearn.calibration import calibration_curve
+from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
@@ -27,6 +29,21 @@ def test_a_share_worked_by_hand():
     assert (low, high) == pytest.approx((middle - half, middle + half), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("k", "n", "ends"),
+    [
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0000, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+    ],
+)
+def test_intervals_of_a_share_are_those_that_newcombe_published(k, n, ends):
+    # doi 10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E, method 3
+    assert evaluate.proportion(k, n)[::2] == pytest.approx(ends, abs=5e-5)
+
+
+@settings(deadline=None)
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_interval_holds_the_share_and_stays_between_0_and_1(pair):
     low, share, high = evaluate.proportion(*pair)
@@ -52,6 +69,16 @@ def test_the_interval_of_a_share_covers_the_truth_in_95_of_100():
     chance = stats.binom.pmf(counts, 40, truth[:, None])
     covered = (low <= truth[:, None]) & (truth[:, None] <= high)
     assert 0.945 < (chance * covered).sum(axis=1).mean() < 0.96
+
+
+def test_the_interval_of_a_share_that_is_rare_covers_as_it_happens():
+    for n in (20, 50, 200, 500):
+        truth, counts = np.linspace(0.1, 2.9, 141) / n, np.arange(n + 1)
+        low, _, high = np.array([evaluate.proportion(k, n) for k in counts]).T
+        chance = stats.binom.pmf(counts, n, truth[:, None])
+        covered = (low <= truth[:, None]) & (truth[:, None] <= high)
+        covers = (chance * covered).sum(axis=1)
+        assert 0.835 < covers.min() < 0.86 and 0.98 < covers.max() < 0.995
 
 
 # DeLong et al. (1988): albumin, total protein, K-G score, outcome
@@ -191,18 +218,54 @@ def test_the_interval_of_an_area_covers_the_truth_in_95_of_100():
     assert 0.93 < np.mean((low <= truth) & (truth <= high)) < 0.97
 
 
-def test_the_interval_of_a_difference_covers_the_truth_in_95_of_100():
+@pytest.mark.parametrize(
+    ("events", "truth", "least", "most"),
+    [(15, 0.8, 0.92, 0.955), (15, 0.95, 0.87, 0.91), (5, 0.95, 0.75, 0.81)],
+)
+def test_with_few_events_and_a_high_area_the_interval_lies_too_high(
+    events, truth, least, most
+):
+    rng, y = np.random.default_rng(16), np.repeat([1, 0], [events, 200 - events])
+    shift = math.sqrt(2) * stats.norm.ppf(truth)
+    low, _, high = np.array(
+        [evaluate.area(y, rng.normal(shift * y)) for _ in range(1500)]
+    ).T
+    assert least < np.mean((low <= truth) & (truth <= high)) < most
+    assert np.mean(low > truth) > 1.2 * np.mean(high < truth)
+
+
+@pytest.mark.parametrize(
+    ("areas", "alike", "n_rows", "least", "most"),
+    [
+        ((0.85, 0.75), 0.5, (40, 60), 0.93, 0.97),
+        ((0.86, 0.85), 0.99, (40, 160), 0.93, 0.97),
+        ((0.8, 0.8), 0.999, (15, 185), 0.965, 0.995),  # so the docstring warns
+    ],
+)
+def test_the_interval_of_a_difference_covers_the_truth_in_95_of_100(
+    areas, alike, n_rows, least, most
+):
     rng, n = np.random.default_rng(2), 1500
-    y, truth = np.repeat([1, 0], [40, 60]), 0.85 - 0.75
-    shift = math.sqrt(2) * stats.norm.ppf([0.85, 0.75])
-    shared = [[1, 0.5], [0.5, 1]]  # two models err on the same patients
+    y, truth = np.repeat([1, 0], n_rows), areas[0] - areas[1]
+    shift = math.sqrt(2) * stats.norm.ppf(areas)
+    # two models err on the same patients
+    root = np.linalg.cholesky([[1, alike], [alike, 1]])
     found = []
     for _ in range(n):
-        scores = shift * y[:, None] + rng.multivariate_normal([0, 0], shared, len(y))
+        scores = shift * y[:, None] + rng.normal(size=(len(y), 2)) @ root.T
         found.append(evaluate.area_difference(y, *scores.T))
     low, gain, high = np.array(found).T
-    assert 0.93 < np.mean((low <= truth) & (truth <= high)) < 0.97
+    assert least < np.mean((low <= truth) & (truth <= high)) < most
     assert gain.mean() == pytest.approx(truth, abs=0.01)
+
+
+def test_the_bootstrap_gives_the_bca_interval_of_another_program():
+    # R's package boot, 1,000,000 draws, as SciPy's own tests print it (32.31, 91.43)
+    x = [10, 12, 12.5, 12.5, 13.9, 15, 21, 22, 23, 34, 50, 81, 89, 121, 134, 213]
+    rng = np.random.default_rng(17)
+    low, mean, high = evaluate.bootstrap(np.mean, x, rng=rng, n_resamples=40_000)
+    assert (low, high) == pytest.approx((32.31, 91.43), rel=0.01)
+    assert mean == pytest.approx(np.mean(x))
 
 
 def sensitivity(y, alarm):
@@ -230,11 +293,12 @@ def test_with_one_row_a_patient_the_bootstrap_is_that_of_scipy():
 @pytest.mark.parametrize(
     ("statistic", "x"),
     [
-        (lambda x: float(len(np.unique(x))), np.arange(30)),  # every draw lies below
+        (lambda x: np.unique(x).sum(), np.sqrt(np.arange(30))),  # every draw lies below
         (np.median, np.repeat([1, 2, 3, 4, 5], [5, 5, 9, 5, 5])),  # one row moves none
         (np.mean, np.full(9, 0.25)),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_percentiles_are_taken_where_the_other_interval_does_not_exist(statistic, x):
     found = evaluate.bootstrap(statistic, x, rng=np.random.default_rng(6))
     known = stats.bootstrap(
@@ -286,6 +350,23 @@ def test_patients_are_drawn_whole_wherever_their_rows_stand():
     assert found[1] == pytest.approx(gap(X, ids))
 
 
+def test_the_rows_of_a_patient_stay_in_their_order():
+    rng, visit = np.random.default_rng(22), np.arange(400)
+    ids = rng.permutation(np.repeat(np.arange(8), 50))
+
+    def first_visit(visit):
+        assert (np.diff(visit.reshape(-1, 50)) > 0).all()
+        return visit.reshape(-1, 50)[:, 0].mean()
+
+    evaluate.bootstrap(first_visit, visit, rng=rng, patient_id=ids, n_resamples=41)
+
+
+def test_two_patients_are_enough_to_draw_from():
+    # each twice with a chance of 1/4: the percentiles, and BCa, are the two values
+    rng = np.random.default_rng(23)
+    assert evaluate.bootstrap(np.mean, [1, 3], rng=rng) == pytest.approx((1, 2, 3))
+
+
 def test_the_bootstrap_covers_the_truth_in_95_of_100():
     rng, truth, hits = np.random.default_rng(11), 0.75, []
     for _ in range(400):
@@ -295,6 +376,50 @@ def test_the_bootstrap_covers_the_truth_in_95_of_100():
         )
         hits.append(found[0] <= truth <= found[2])
     assert 0.93 < np.mean(hits) < 0.97
+
+
+def said_and_came(rng, n):
+    z = rng.normal(-1.5, 1.2, n)
+    return (rng.random(n) < expit(z)).astype(float), z
+
+
+def benefit(y, z):
+    alarm = z >= math.log(0.2 / 0.8)
+    return np.mean(alarm * (y - (1 - y) * 0.2 / 0.8))
+
+
+def brier_difference(y, z):
+    return np.mean((expit(z + 0.5) - y) ** 2 - (expit(1.5 * z) - y) ** 2)
+
+
+@pytest.mark.parametrize("statistic", [benefit, brier_difference])
+def test_the_bootstrap_covers_net_benefits_and_brier_differences(statistic):
+    rng, hits = np.random.default_rng(18), []
+    truth = statistic(*said_and_came(rng, 2_000_000))
+    for _ in range(200):
+        rows = said_and_came(rng, 200)
+        low, _, high = evaluate.bootstrap(statistic, *rows, rng=rng, n_resamples=200)
+        hits.append(low <= truth <= high)
+    assert 0.92 < np.mean(hits) < 0.97
+
+
+@pytest.mark.parametrize(
+    ("statistic", "draw", "runs", "truth", "least", "most"),
+    [
+        (np.mean, lambda rng: rng.exponential(size=20), 400, 1, 0.88, 0.93),
+        (np.median, lambda rng: rng.poisson(3.2, 60), 80, 3, 0.98, 1),
+    ],
+)
+def test_the_bootstrap_covers_too_little_or_too_much_where_the_docstring_says_so(
+    statistic, draw, runs, truth, least, most
+):
+    rng, hits = np.random.default_rng(19), []
+    for _ in range(runs):
+        low, _, high = evaluate.bootstrap(
+            statistic, draw(rng), rng=rng, n_resamples=200
+        )
+        hits.append(low <= truth <= high)
+    assert least <= np.mean(hits) <= most
 
 
 def clustered(rng, n_patients):
@@ -503,7 +628,7 @@ def test_a_temperature_worked_by_hand():
     assert found == pytest.approx(1 / math.log(2))
 
 
-@pytest.mark.parametrize("scale", [0.01, 0.5, 1, 3, 200])
+@pytest.mark.parametrize("scale", [1e-300, 0.01, 0.5, 1, 3, 200, 1e12, 1e300])
 def test_the_temperature_is_that_of_a_logistic_regression_through_zero(scale):
     rng = np.random.default_rng(14)
     z = rng.normal(-1, 2, 400)
@@ -512,6 +637,26 @@ def test_the_temperature_is_that_of_a_logistic_regression_through_zero(scale):
     model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000)
     model.fit(z[:, None], y)
     assert found == pytest.approx(scale / model.coef_[0, 0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("y", "z"), [([1, 1, 0], [2, -1, -1]), ([0, 0, 1], [-2, 1, 1])]
+)
+def test_one_class_alone_may_hold_the_logits_of_the_wrong_sign(y, z):
+    beta = 1 / evaluate.temperature(y, z)
+    # where the slope is 0, by hand
+    assert 2 * expit(-beta) + 2 * expit(-2 * beta) == pytest.approx(1)
+
+
+def test_the_temperature_is_that_of_scikit_learn():
+    rng = np.random.default_rng(20)
+    X = rng.normal(size=(300, 2))
+    y = (rng.random(300) < expit(X @ [2, -1] - 1)).astype(int)
+    model = FrozenEstimator(LogisticRegression(C=100).fit(X[:40], y[:40]))
+    cooled = CalibratedClassifierCV(model, method="temperature").fit(X[40:], y[40:])
+    z = model.decision_function(X)
+    risk = expit(z / evaluate.temperature(y[40:], z[40:]))
+    assert risk == pytest.approx(cooled.predict_proba(X)[:, 1], abs=1e-6)
 
 
 def test_the_temperature_of_a_model_that_is_three_times_too_sure_is_three():
@@ -552,6 +697,13 @@ def test_a_net_benefit_worked_by_hand():
     found = evaluate.net_benefit(y, p, [[0.2, 0.5], [0.85, 0.95]])
     by_hand = np.array([[0.125, 0.1 - 0.1], [0.1, 0]])
     assert found.shape == (2, 2) and found == pytest.approx(by_hand)
+
+
+def test_to_treat_all_is_worth_what_vickers_published():
+    # doi 10.1186/s41512-019-0064-7: of 100 men 25 have the cancer; a threshold of 10 %
+    y = np.repeat([1, 0], [25, 75])
+    found = evaluate.net_benefit(y, np.ones(100), 0.1)
+    assert found == pytest.approx(0.167, abs=5e-4)
 
 
 @settings(max_examples=100, deadline=None)
@@ -672,7 +824,11 @@ COLUMN = np.array(P)[:, None]
         ([1, 2, 1, 0], P, r"an outcome is 0 or 1, .* got \[1, 2, 0\]"),
         ([1, 0.5, 1, 0], P, "an outcome is 0 or 1, 1 for the event"),
         ([1, np.nan, 1, 0], P, r"an outcome is 0 or 1, .*nan"),
-        (["ill", "well", "ill", "well"], P, r"got \['ill', 'well'\]: compare first"),
+        (
+            ["ill", "well", "ill", "well"],
+            P,
+            r"numbers, .* got \['ill', 'well', .* compare first",
+        ),
         (Y, [0.9, np.nan, 0.3, 0.2], "are finite.* got 1 others, the first nan"),
         (Y, [0.9, 0.1, np.inf, -np.inf], "are finite.* got 2 others, the first inf"),
     ],
@@ -807,3 +963,137 @@ def test_thresholds_of_0_and_1_have_no_price(threshold):
 def test_scores_and_coverages_without_a_limit_are_refused(scores, coverage, message):
     with pytest.raises(ValueError, match=message):
         evaluate.conformal_limit(scores, coverage)
+
+
+MASKED = np.ma.array(P, mask=[1, 0, 0, 0])
+NO_NUMBERS = {
+    "text": ["0.9", "b", "c", "d"],
+    "masked": MASKED,
+    "missing": pd.Series([True, None, True, False], dtype="boolean"),
+    "dates": np.array(["2020-01-01"] * 4, "datetime64[D]"),
+    "complex": np.array(P) + 1j,
+    "records": np.zeros(4, [("a", float)]),
+    "ragged": [[1, 2], [3]],
+    "huge": [10**400] * 4,
+}
+TAKES_NUMBERS = {
+    "y": lambda bad: evaluate.area(bad, P),
+    "predictions": lambda bad: evaluate.area(Y, bad),
+    "sensitivity": lambda bad: evaluate.predictive_values(bad, 0.9, 0.1),
+    "prevalence": lambda bad: evaluate.net_benefit(Y, P, 0.2, prevalence=bad),
+    "p": lambda bad: evaluate.multiply_odds(bad, 2),
+    "factor": lambda bad: evaluate.multiply_odds(P, bad),
+    "price": lambda bad: evaluate.cheapest_threshold(Y, P, bad),
+    "threshold": lambda bad: evaluate.net_benefit(Y, P, bad),
+    "n_groups": lambda bad: evaluate.reliability(Y, P, bad),
+    "scores": lambda bad: evaluate.conformal_limit(bad, 0.5),
+    "coverage": lambda bad: evaluate.conformal_limit(P, bad),
+    "k": lambda bad: evaluate.proportion(bad, 4),
+    "n": lambda bad: evaluate.proportion(1, bad),
+    "the statistic of a draw": lambda bad: evaluate.bootstrap(
+        lambda x: bad, P, rng=np.random.default_rng(0)
+    ),
+    "n_resamples": lambda bad: evaluate.bootstrap(
+        np.mean, P, rng=np.random.default_rng(0), n_resamples=bad
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+@pytest.mark.parametrize("name", TAKES_NUMBERS)
+def test_what_is_no_number_is_refused_by_its_name(name, kind):
+    message = rf"^({name}|predictions) must be numbers, none missing or masked, got "
+    with pytest.raises(ValueError, match=message) as caught:
+        TAKES_NUMBERS[name](NO_NUMBERS[kind])
+    assert "compare first" in str(caught.value) and len(str(caught.value)) < 220
+
+
+@pytest.mark.parametrize("name", [*"kn", "factor", "price", "n_groups", "coverage"])
+def test_several_numbers_are_not_taken_for_one(name):
+    with pytest.raises(ValueError, match=r"got.*\[1, 2\]|into \[1, 2\]|and \[1, 2\]"):
+        TAKES_NUMBERS[name]([1, 2])
+    with pytest.raises(ValueError, match=r"a draw is \[1, 2\], not a finite number"):
+        TAKES_NUMBERS["the statistic of a draw"]([1, 2])
+
+
+def test_one_number_may_come_in_an_array():
+    one = np.array([2])
+    assert evaluate.multiply_odds(0.5, one) == pytest.approx(2 / 3)
+    assert evaluate.proportion(one, np.array(4)) == evaluate.proportion(2, 4)
+    assert evaluate.net_benefit(Y, P, 0.2, prevalence=np.array([0.5])).shape == ()
+
+
+@pytest.mark.parametrize("pair", [(1, np.inf), (np.nan, 2), (1, 2**53), (np.inf, 9)])
+def test_counts_without_end_are_refused(pair):
+    with pytest.raises(ValueError, match="needs whole numbers.*got k="):
+        evaluate.proportion(*pair)
+
+
+def test_series_frames_and_nullable_columns_are_taken_by_place():
+    index = pd.Index([9, 7, 5, 3])
+    y, p = pd.Series(Y, index, dtype="Int64"), pd.Series(P, index[::-1])
+    assert evaluate.area(y, p) == evaluate.area(Y, P)
+    found, known = (
+        evaluate.bootstrap(
+            np.mean, x, rng=np.random.default_rng(21), patient_id=ids, n_resamples=40
+        )
+        for x, ids in ((p, pd.DataFrame({"id": [1, 1, 2, 3]})), (P, [1, 1, 2, 3]))
+    )
+    assert found == known
+    assert evaluate.area(y, np.ma.array(P)) == evaluate.area(Y, P)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rng": 7}, "a numpy.random.Generator .* rng=7 and"),
+        ({"rng": None}, "rng=None and"),
+        ({"n_resamples": 0}, "40 to 1,000,000 draws, .*n_resamples=0: as"),
+        ({"n_resamples": -1}, "n_resamples=-1: as"),
+        ({"n_resamples": 39}, "n_resamples=39: as"),
+        ({"n_resamples": 99.5}, "n_resamples=99.5: as"),
+        ({"n_resamples": 10**6 + 1}, "n_resamples=1000001: as"),
+        ({"n_resamples": np.nan}, "n_resamples=nan: as"),
+        ({"statistic": Y}, r"a function of the columns, .* got \[1, 0, 1, 0\], rng="),
+    ],
+)
+def test_a_bootstrap_without_function_rng_or_enough_draws_is_refused(changed, message):
+    given = {"statistic": np.mean, "rng": np.random.default_rng(0)} | changed
+    with pytest.raises(ValueError, match=message):
+        evaluate.bootstrap(given.pop("statistic"), P, **given)
+
+
+@pytest.mark.parametrize(
+    ("columns", "ids", "message"),
+    [
+        (
+            (MASKED,),
+            None,
+            "a column must be of one shape, none missing or masked, got ",
+        ),
+        (([[1, 2], [3]],), None, "a column must be of one shape"),
+        ((0.5,), None, r"got lengths \[1, 1\], 1 patients"),
+        ((P, 0.5), None, r"got lengths \[4, 1, 4\]"),
+        ((P,), 3, r"got lengths \[4, 1\], 1 patients"),
+        ((P,), MASKED, "patient_id must be of one shape, none missing or masked"),
+    ],
+)
+def test_columns_and_ids_that_are_none_are_refused(columns, ids, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.bootstrap(
+            np.mean, *columns, rng=np.random.default_rng(0), patient_id=ids
+        )
+
+
+@pytest.mark.parametrize("name", TAKES_NUMBERS)
+def test_nothing_is_no_number(name):
+    if name != "prevalence":  # where it means: as in y
+        with pytest.raises(ValueError, match="got|into None|is None"):
+            TAKES_NUMBERS[name](None)
+
+
+def test_shares_whose_shapes_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"got \[\(2,\), \(\), \(3,\)\]: take numbers"):
+        evaluate.predictive_values([0.9, 0.8], 0.9, [0.1, 0.2, 0.3])
+    ppv, npv = evaluate.predictive_values([[0.9], [0.8]], 0.9, [0.1, 0.2, 0.3])
+    assert ppv.shape == npv.shape == (2, 3)

@@ -6,7 +6,9 @@ import sys
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from helpers import explain
 
@@ -149,16 +151,29 @@ def test_a_constant_risk_has_weights_0_and_no_fidelity(predict, options):
             r"one row x .* got \(1, 3\) and \(400, 3\): take x = X\[i\]",
         ),
         ({"x": TABLE[0, :2]}, r"got \(2,\) and \(400, 3\)"),
+        ({"x": 50.0, "X": TABLE[:, 0]}, r"got \(\) and \(400,\)"),
         ({"X": TABLE[:0], "x": TABLE[0]}, r"not empty, got \(3,\) and \(0, 3\)"),
         (
             {"x": np.array([1, np.nan, 2])},
-            "finite numbers, got 1 others .* fill missing",
+            "x should be finite, got 1 others of 3: fill missing",
         ),
-        ({"X": np.where(TABLE > 50, np.inf, TABLE), "x": TABLE[0]}, "finite numbers"),
-        ({"width": 0}, "a width above 0 .* got width=0, n_samples=1000"),
-        ({"width": np.nan}, "a width above 0 .* got width=nan"),
-        ({"n_samples": 4}, "5 or more, got width=.*, n_samples=4"),
+        (
+            {"X": np.where(TABLE > 50, np.inf, TABLE), "x": TABLE[0]},
+            "X should be finite, got .* others of 1200: fill",
+        ),
+        (
+            {"x": ["57", "old", 1]},
+            "x should be .* numbers, got list: code words .*'old'",
+        ),
+        ({"x": [57, {}, 1]}, "x should be an array of numbers, got list"),
+        ({"X": [[1, 2, 3], [1, 2]], "x": TABLE[0]}, "X should be .* numbers, got list"),
+        ({"width": 0}, "a width above 0 .* got function, Generator, width=0, n_s"),
+        ({"width": np.nan}, "a width above 0 .* width=nan"),
+        ({"width": "1"}, "a width above 0 .* width='1'"),
+        ({"n_samples": 4}, "5 or more for so many features, got .*, n_samples=4"),
+        ({"n_samples": 1000.0}, "an int n_samples, 5 or more .*, n_samples=1000.0"),
         ({"width": 1e-3}, "width=0.001 only 1.0 draws carry the weight"),
+        ({"width": 1e-200}, "width=1e-200 only 1.0 draws carry the weight"),
         (
             {"width": 0.05},
             r"width=0.05 only .* draws .* 3 features need 5 or more: take",
@@ -174,16 +189,115 @@ def test_what_cannot_be_explained_is_refused(change, message):
     ("predict", "message"),
     [
         (lambda X: linear(X)[:, None], r"\(2000,\), got \(2000, 1\): take one column"),
+        (lambda X: linear(X)[1:], r"\(2000,\), got \(1999,\): take one column"),
         (lambda X: 0.5, r"one risk a row, \(2000,\), got \(\)"),
         (
             lambda X: np.where(X[:, 0] > 0, np.nan, 0),
-            "2000 risks that are not finite, of",
+            "risks should be finite, got 2000 others of 2000: predict should",
         ),
+        (
+            lambda X: np.full(len(X), "ill"),
+            "risks should be an array of numbers, got n",
+        ),
+        (lambda X: None, "risks should be finite, got 1 others of 1: predict should"),
+        (None, "a function predict, .* got NoneType, Generator"),
     ],
 )
 def test_a_predict_that_does_not_fit_is_refused(predict, message):
     with pytest.raises(ValueError, match=message):
         lime(predict)
+
+
+def test_as_many_draws_must_count_as_there_are_numbers_to_fit():
+    """Kish: draws of the weights w tell as much as (sum w)² / sum w² equal ones."""
+    refused = []
+    for seed in range(20):
+        steps = np.random.default_rng(seed).normal(size=(2, 12, 3))
+        w = np.exp(-np.sum(steps**2, axis=2))
+        count = np.min(w.sum(axis=1) ** 2 / (w**2).sum(axis=1))
+        try:
+            lime(linear, seed, n_samples=12, width=1)
+            refused.append(False)
+        except ValueError as error:
+            assert f"only {count:.1f} draws carry" in str(error)
+            refused.append(True)
+        assert refused[-1] == (count < 5)
+    assert 0 < sum(refused) < 20
+    assert lime(linear, n_samples=5, width=np.inf).weights[1] < -0.1
+
+
+@pytest.mark.parametrize(
+    ("predict", "known"),
+    [
+        (lambda X: 1e-12 * linear(X), True),
+        (lambda X: 1 + 1e-5 * linear(X), True),
+        (lambda X: -1 - 1e-12 * linear(X), False),
+        (lambda X: np.where(np.arange(len(X)) < 1000, 0.3, X[:, 1]), True),
+        (lambda X: np.where(np.arange(len(X)) < 1000, X[:, 1], 0.3), False),
+    ],
+)
+def test_constant_is_what_varies_by_rounding_alone_where_fidelity_is_measured(
+    predict, known
+):
+    assert np.isfinite(lime(predict).fidelity) == known
+
+
+def test_a_seed_in_place_of_a_generator_is_refused():
+    with pytest.raises(ValueError, match="rng=np.random.default_rng.* function, int,"):
+        explain.lime(linear, TABLE[0], TABLE, 0)
+
+
+def test_a_frame_lists_and_whole_numbers_are_read_like_the_array():
+    whole, found = TABLE.round().astype(int), lime(step, X=TABLE.round())
+    for X in (pd.DataFrame(whole), whole.tolist(), whole.astype("int16")):
+        x = X.iloc[0] if isinstance(X, pd.DataFrame) else X[0]
+        np.testing.assert_allclose(lime(step, X=X, x=x).weights, found.weights)
+
+
+@pytest.mark.parametrize("n_features", [1, 200])
+def test_one_feature_and_many_are_explained(n_features):
+    X = np.random.default_rng(0).normal(size=(300, n_features))
+    found = lime(lambda X: 0.3 + 0.1 * X[:, -1], X=X)
+    wanted = np.zeros(n_features)
+    wanted[-1] = 0.1 * X[:, -1].std()
+    np.testing.assert_allclose(found.weights, wanted, atol=1e-4)
+
+
+def test_a_width_beyond_every_draw_weighs_all_alike():
+    found = [lime(step, width=width).weights for width in (1e6, 1e200, np.inf)]
+    np.testing.assert_allclose(found[:2], [found[2]] * 2)
+
+
+def test_other_seeds_agree_better_the_more_is_drawn():
+    """16 times the draws: the standard error of a weight is a quarter."""
+    few, many = (
+        np.std([lime(step, seed, n_samples=n).weights for seed in range(20)], axis=0)
+        for n in (500, 8000)
+    )
+    assert 2.5 < np.mean(few / many) < 6.5
+
+
+def finds_what_raises_the_risk(y):
+    """Whether LIME, asked about a model of y, blames the two features that count."""
+    model = LogisticRegression().fit(PATIENTS, y)
+    told = [
+        lime(lambda X: model.predict_proba(X)[:, 1], X=PATIENTS, x=x).weights
+        for x in PATIENTS[:10]
+    ]
+    direction = np.mean(told, axis=0) / np.linalg.norm(np.mean(told, axis=0))
+    return direction @ [0.8, -0.6, 0, 0, 0, 0] > 0.95
+
+
+PATIENTS = np.random.default_rng(5).normal(size=(600, 6))
+EVENTS = (
+    PATIENTS @ [4, -3, 0, 0, 0, 0] + np.random.default_rng(6).logistic(size=600) > 0
+)
+
+
+def test_a_model_of_the_diagnoses_is_explained_by_them_and_one_of_shuffled_is_not():
+    assert finds_what_raises_the_risk(EVENTS)
+    shuffled = (np.random.default_rng(s).permutation(EVENTS) for s in range(8))
+    assert not any(map(finds_what_raises_the_risk, shuffled))
 
 
 # Grad-CAM
@@ -272,6 +386,33 @@ def test_a_coarse_map_is_enlarged_bilinear():
     np.testing.assert_allclose(maps[0], np.repeat([[0.0], [2], [6], [8]], 4, axis=1))
 
 
+@pytest.mark.parametrize("output", [0, 1, 2])
+def test_where_means_go_into_dense_the_map_is_the_class_activation_map(output):
+    """d score / d A is W / number of places: Zhou et al. (2016), whose CAM is W A."""
+    model = built(
+        layers.Conv2D(4, 3, padding="same", activation="relu", name="convolution"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(3, "softmax"),
+        shape=(6, 5, 2),
+    )
+    images = noise(4, 6, 5, 2)
+    A, W = np.asarray(model.layers[0](images)), model.get_weights()[2]
+    maps = explain.grad_cam(model, images, output=output)
+    wanted = np.maximum(A @ W[:, output], 0) / 30
+    np.testing.assert_allclose(maps, wanted, rtol=1e-5, atol=1e-7)
+    assert 0 < np.mean(wanted > 0) < 1
+
+
+def test_a_tensor_that_is_taken_twice_is_one_output():
+    x = keras.Input((2, 2, 1))
+    a = layers.Conv2D(1, 1)(x)
+    z = layers.Dense(1)(layers.GlobalAveragePooling2D()(layers.Multiply()([a, a])))
+    model = keras.Model(x, z)
+    model.set_weights([np.full((1, 1, 1, 1), 2.0), np.zeros(1), np.eye(1), np.zeros(1)])
+    # score = mean(a²), its mean slope mean(2 a) / 4 = 2.5; 2.5 a = 5 x
+    np.testing.assert_allclose(explain.grad_cam(model, SQUARE), 5 * SQUARE[..., 0])
+
+
 def slopes(score, A, step=1e-5):
     """d score / d A, number by number, by central differences."""
     found = np.zeros_like(A)
@@ -349,15 +490,22 @@ def test_a_model_inside_another_is_one_layer_named_by_its_own_name():
         explain.grad_cam(model, images),
         atol=1e-6,
     )
-    with pytest.raises(ValueError, match=r"name one of \['base'\]; there is no Conv2D"):
-        explain.grad_cam(whole, images)
+    adapted = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Conv2D(1, 1, name="to"), *whole.layers]
+    )
+    for outer, names in ((whole, r"\['base'\]"), (adapted, r"\['to', 'base'\]")):
+        with pytest.raises(
+            ValueError, match=rf"got None: name one of {names}; a model"
+        ):
+            explain.grad_cam(outer, images)
 
 
-def test_a_way_around_the_layer_is_no_part_of_its_slope():
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_way_around_the_layer_is_no_part_of_its_slope(order):
     """score = mean(3 x) + mean(x): the convolution's slope is 1/4, its map 3 x / 4."""
     x = keras.Input((2, 2, 1))
     a = layers.Conv2D(1, 1, name="three")(x)
-    z = layers.Dense(1)(layers.GlobalAveragePooling2D()(layers.Add()([a, x])))
+    z = layers.Dense(1)(layers.GlobalAveragePooling2D()(layers.Add()([a, x][::order])))
     model = keras.Model(x, z)
     model.set_weights([np.full((1, 1, 1, 1), 3.0), np.zeros(1), np.eye(1), np.zeros(1)])
     maps = explain.grad_cam(model, SQUARE)
@@ -439,6 +587,34 @@ class Subclass(keras.Model):
     pass
 
 
+class Rounded(layers.Layer):
+    def call(self, x):
+        return keras.ops.cast(keras.ops.cast(x, "int32"), "float32")
+
+
+def half_precision():
+    stack = layers.Conv2D(2, 3, dtype="mixed_float16"), layers.Flatten()
+    return ends_in(*stack, layers.Dense(1))
+
+
+def two_calls():
+    x, both = keras.Input((8, 8, 1), name="input"), layers.Conv2D(1, 1, name="both")
+    return keras.Model(x, layers.Dense(1)(layers.Flatten()(both(both(x)))))
+
+
+def two_outputs():
+    x = keras.Input((8, 8, 1))
+    return keras.Model(x, [layers.Dense(1)(layers.Flatten()(x)) for _ in range(2)])
+
+
+def not_a_number(k):
+    """NaN in the weights of one layer, and so in the channels or in the slope alone."""
+    stack = layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(1)
+    model = built(*stack)
+    model.layers[k].set_weights([w + np.nan for w in model.layers[k].get_weights()])
+    return model
+
+
 def two_inputs():
     pair = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
     return keras.Model(pair, layers.Dense(1)(layers.Flatten()(layers.Add()(pair))))
@@ -457,9 +633,25 @@ def ends_in(*stack, shape=(8, 8, 1)):
     ("make", "message"),
     [
         (Subclass, "got Subclass with 0 and 0: .* write a subclass of keras.Model"),
-        (two_inputs, "got Functional with 2 and 1"),
+        (two_inputs, "got Functional with 2 and 1: .* or a model of several as a func"),
+        (half_precision, "not float16, .* with channels_last, float16: build it with"),
+        (two_calls, r"called once, got 'both': name one of \['input'\]"),
+        (two_outputs, "got Functional with 1 and 2: "),
+        (
+            lambda: ends_in(layers.Reshape((8, 8)), layers.LSTM(2)),
+            r"ends in Dense .* got LSTM with output \(None, 2\)",
+        ),
+        (
+            lambda: ends_in(
+                layers.Conv2D(1, 3), Rounded(), layers.Flatten(), layers.Dense(1)
+            ),
+            "finite slopes from the score back to the layer, got none: mend",
+        ),
+        (lambda: not_a_number(0), "got NaN or infinity: mend weights that are not fin"),
+        (lambda: not_a_number(-1), "got NaN or infinity: mend weights that are not fi"),
+        (lambda: ends_in(small()), "got Sequential with .*: end it there, and call"),
         (lambda: None, "got NoneType with 0 and 0"),
-        (channels_first, "with channels_first: build it with data_format="),
+        (channels_first, "with channels_first, float32: build it with data_format="),
         (lambda: ends_in(layers.Flatten()), r"got Flatten with output \(None, 64\)"),
         (
             lambda: ends_in(layers.Conv2D(1, 3), layers.Dense(2)),
@@ -471,7 +663,7 @@ def ends_in(*stack, shape=(8, 8, 1)):
         ),
         (
             lambda: ends_in(layers.MaxPooling2D(name="p"), *small().layers[-3:]),
-            r"got None: name one of \['p'\]; there is no Conv2D to take by default",
+            r"got None: name one of \['p'\]; .* by default the last Conv2D is taken",
         ),
     ],
 )
@@ -480,26 +672,38 @@ def test_a_model_that_cannot_be_read_is_refused(make, message):
         explain.grad_cam(make(), noise(2, 8, 8, 1))
 
 
+def test_a_model_of_signals_is_refused():
+    stack = layers.Conv1D(1, 3), layers.Flatten(), layers.Dense(1)
+    with pytest.raises(
+        ValueError, match=r"channels\); the model takes \(n, 8, 1\), got"
+    ):
+        explain.grad_cam(ends_in(*stack, shape=(8, 1)), noise(2, 8, 1))
+
+
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
         (
             noise(2, 8, 8),
             {},
-            r"takes images \(n, 8, 8, 1\), .* got \(2, 8, 8\): a miss",
+            r"one or more images .* takes \(n, 8, 8, 1\), got \(2, 8, 8\): a miss",
         ),
         (noise(8, 8, 1), {}, r"got \(8, 8, 1\): .* one image is images\[i : i \+ 1\]"),
         (noise(2, 9, 8, 1), {}, r"got \(2, 9, 8, 1\)"),
+        (noise(2, 7, 8, 1), {}, r"got \(2, 7, 8, 1\)"),
         (noise(2, 8, 8, 3), {}, r"got \(2, 8, 8, 3\)"),
-        (noise(0, 8, 8, 1), {}, r"one or more, got \(0, 8, 8, 1\)"),
-        (np.full((2, 8, 8, 1), np.nan), {}, "finite pixels, got 128 others"),
+        (noise(0, 8, 8, 1), {}, r"one or more .* got \(0, 8, 8, 1\)"),
+        (np.full((2, 8, 8, 1), np.nan), {}, "be finite, got 128 others of 128: fill"),
+        ([noise(8, 8, 1), noise(9, 8, 1)], {}, "images should be an array .* got list"),
+        ({"images": noise(2, 8, 8, 1)}, {}, "images should be an array .* got dict"),
         (noise(2, 8, 8, 1), {"output": 1}, "outputs 0 to 0, got output=1"),
         (noise(2, 8, 8, 1), {"output": -1}, "got output=-1"),
         (noise(2, 8, 8, 1), {"output": 0.5}, "got output=0.5"),
+        (noise(2, 8, 8, 1), {"output": np.array([0])}, r"got output=array\(\[0\]\)"),
         (
             noise(2, 8, 8, 1),
             {"layer": "third"},
-            r"got 'third': name one of \['first', 'pool', 'second'\]$",
+            r"got 'third': name one of \['first', 'pool', 'second'\];",
         ),
         (
             noise(2, 8, 8, 1),
