@@ -177,7 +177,8 @@ def intervals(ax, rows, *, xlabel):
                 f"the row {label!r} needs low <= estimate <= high, "
                 f"got {low:.4g}, {estimate:.4g}, {high:.4g}"
             )
-        ax.plot([low, high], [place, place], "-", color=BLUE, linewidth=2.5)
+        bar = ax.plot([low, high], [place, place], "-", color=BLUE, linewidth=2.5)
+        bar[0].set_solid_capstyle("butt")  # or it would be drawn beyond its ends
         ax.plot(estimate, place, "o", color=BLUE, markersize=7)
     _rows(ax, rows, xlabel)
     return ax

@@ -97,6 +97,7 @@ def test_intervals_put_the_first_row_on_top():
     low, high = ax.get_ylim()
     assert low > high  # row 0 above row 1
     assert list(ax.lines[0].get_xdata()) == [0.1, 0.4]
+    assert ax.lines[0].get_solid_capstyle() == "butt"  # not drawn beyond its ends
 
 
 @pytest.mark.parametrize(

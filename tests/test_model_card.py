@@ -232,7 +232,7 @@ BROKEN = {
     "a section that is gone": ("card", "| factors |", "| fact |", "nine sections"),
     "a section without a cell": (
         "card",
-        '"cell reliability"',
+        '"cell interval"',
         "",
         "'metrics': no cell",
     ),

@@ -207,9 +207,9 @@ def test_no_program_outlives_a_kernel_that(kernel, end):
         reply = client.execute_interactive("1 / 0", timeout=60, output_hook=len)
         assert reply["content"]["ename"] == "ZeroDivisionError"
     elif end == "is interrupted":
-        question = client.execute("time.sleep(60)")
-        while client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
-            pass  # the cell has not begun
+        question = client.execute("print('begun', flush=True); time.sleep(60)")
+        while client.get_iopub_msg(timeout=60)["msg_type"] != "stream":
+            pass  # until the cell runs, the kernel would take the interrupt for itself
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=60)
         assert reply["parent_header"]["msg_id"] == question
