@@ -89,22 +89,25 @@ def learning_curves(ax, curves, *, ylabel):
 
 
 def _label_ends(ax):
-    """Write each line's label at its end, pushed up where two would overlap."""
+    """Write each line's label at its end, or as near as leaves none on another."""
+    from scipy.optimize import isotonic_regression
+
     ax.autoscale_view()  # else the limits do not know the lines yet
     scale = ax.transScale + ax.transLimits  # so that a logarithmic axis works too
-    below = -np.inf
-    ends = [(line.get_xdata()[-1], line.get_ydata()[-1], line) for line in ax.lines]
-    for x, y, line in sorted(ends, key=lambda end: end[1]):
-        below = max(scale.transform((x, y))[1], below + 0.09)
-        height = scale.inverted().transform((0, below))[1]
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in ax.lines]
+    heights = scale.transform(ends)[:, 1]
+    order, room = np.argsort(heights, kind="stable"), 0.09 * np.arange(len(ends))
+    spread = isotonic_regression(heights[order] - room).x + room  # least squares
+    for k, height in zip(order, spread, strict=True):
+        line = ax.lines[k]
         ax.annotate(
             line.get_label(),
-            (x, height),
+            (ends[k][0], scale.inverted().transform((0, height))[1]),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
             color=line.get_color(),
-            annotation_clip=False,  # pushed up, a label may leave the axes
+            annotation_clip=False,  # a label may leave the axes
         )
 
 

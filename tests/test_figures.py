@@ -59,11 +59,14 @@ def test_labels_of_curves_that_end_together_stay_apart():
 
 def test_labels_that_are_pushed_above_the_axes_are_still_drawn():
     ax = figures.axes()
-    figures.learning_curves(ax, {"a": [0, 1.00], "b": [0, 1.01]}, ylabel="AUC")
+    curves = dict(zip("abcd", ([0, end] for end in (1, 1.01, 1.01, 1.01)), strict=True))
+    figures.learning_curves(ax, curves, ylabel="AUC")
     ax.figure.canvas.draw()
-    assert ax.texts[1].xy[1] > ax.get_ylim()[1]
+    heights = [text.xy[1] for text in ax.texts]
+    assert heights == sorted(heights) and heights[-1] > ax.get_ylim()[1]
+    assert np.mean(heights) == pytest.approx(1.0075)  # as far down as up
     assert not any(text.get_annotation_clip() for text in ax.texts)
-    assert ax.texts[1].get_window_extent().y1 <= ax.figure.bbox.y1
+    assert ax.texts[-1].get_window_extent().y1 <= ax.figure.bbox.y1
 
 
 @pytest.mark.parametrize(
