@@ -40,7 +40,10 @@ def gone(pid, seconds=10):
     """Whether the process has ended, or does within that time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie":
+        try:
+            if psutil.Process(pid).status() == "zombie":
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.05)
     return False
