@@ -1,6 +1,7 @@
 """The command behind make: python -m tools book|test|format|promises|seeds|bench."""
 
 import argparse
+import contextlib
 import difflib
 import os
 import subprocess
@@ -96,6 +97,7 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         for child in psutil.Process().children(recursive=True):
-            child.kill()  # kernels, and whatever they started
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself
+                child.kill()  # kernels, and whatever they started
         print("\nInterrupted; run the same command again to go on.", flush=True)
         os._exit(130)  # no clean-up that would wait for the killed kernels
