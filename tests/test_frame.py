@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from myst_parser.mdit_to_docutils.base import default_slugify
 
 from tools import chapters, frame, rules
 
@@ -169,3 +170,31 @@ def test_every_page_is_in_the_table_of_contents(monkeypatch):
     listed = [page for page in chapters.pages() if page.name != "notation.md"]
     monkeypatch.setattr(chapters, "pages", lambda: listed)
     assert [finding.file for finding in rules.orphans()] == ["book/notation.md"]
+
+
+# --- links to headings
+
+
+def lost_links(texts):
+    """Links to a heading that is not there. texts: of each page, by its path."""
+    slugs = {
+        path: {default_slugify(h) for h in re.findall(r"(?m)^#{1,3} +(.+?) *$", text)}
+        for path, text in texts.items()
+    }
+    return [
+        f"{chapters.name(path)}: {file}#{heading}"
+        for path, text in texts.items()
+        for file, heading in re.findall(r"\]\(([^()\s#]*)#([^()\s]+)", text)
+        if "://" not in file
+        and heading
+        not in slugs.get((path.parent / file).resolve() if file else path, ())
+    ]
+
+
+def test_a_link_to_a_heading_leads_to_one():
+    texts = {path: prose(path) for path in PAGES.values()}
+    assert lost_links(texts) == []
+    moved = {
+        path: text.replace("## What can", "## What") for path, text in texts.items()
+    }
+    assert any("#what-can-go-wrong" in lost for lost in lost_links(moved))
