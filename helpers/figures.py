@@ -98,6 +98,9 @@ def _label_ends(ax):
     heights = scale.transform(ends)[:, 1]
     order, room = np.argsort(heights, kind="stable"), 0.09 * np.arange(len(ends))
     spread = isotonic_regression(heights[order] - room).x + room  # least squares
+    lowest = min(np.nanmin(line.get_ydata()) for line in ax.lines)
+    floor = scale.transform((ends[0][0], lowest))[1]  # above 0, if the data are
+    spread = np.maximum(spread, floor + room)
     for k, height in zip(order, spread, strict=True):
         line = ax.lines[k]
         ax.annotate(

@@ -57,6 +57,14 @@ def test_labels_of_curves_that_end_together_stay_apart():
     assert lower.y1 <= upper.y0
 
 
+def test_labels_stay_above_the_lowest_value_so_that_the_axis_may_become_logarithmic():
+    ax = figures.axes()
+    figures.learning_curves(ax, {"a": [9, 0.1], "b": [5, 0.1]}, ylabel="loss")
+    assert min(text.xy[1] for text in ax.texts) == pytest.approx(0.1)
+    ax.set_yscale("log")
+    ax.figure.canvas.draw()  # a label at a value below 0 would warn
+
+
 def test_labels_that_are_pushed_above_the_axes_are_still_drawn():
     ax = figures.axes()
     curves = dict(zip("abcd", ([0, end] for end in (1, 1.01, 1.01, 1.01)), strict=True))
